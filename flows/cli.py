@@ -1,0 +1,72 @@
+"""The `encore` command. Nothing heavy is imported before a command is known to need it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.options import Options
+
+HELP = """\
+Encore retrains recommenders every night and only lets a better one out.
+
+usage: encore COMMAND [--config=FILE.yaml] [--section.field=value ...] [--json=FILE]
+
+commands
+  retrain      the whole night once: ingest, validate, split, sample, train, evaluate, promote, recommend
+  recommend    the champion's top K for all users, or for --recommend.users=1,2,3, to Parquet
+  up           Prefect server, MLflow server and a worker on this machine, deployments applied
+
+`encore COMMAND --help` lists every option with its default. Examples:
+
+  encore retrain
+  encore retrain --ingest.interactions='logs/*.csv' --ingest.columns='{who: user_id, what: item_id}'
+  encore retrain --model.name=bpr_mf --model.dim=128 --trainer.epochs=100 --json=night.json
+
+Exit status: 0 ran, 1 failed (disk, network), 2 wrong options or paths, 3 the data was refused.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("encore"))
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        print(f"encore: unknown command {words[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    from flows.command import run_command
+
+    return run_command(words[0], command, words[1:])
+
+
+def _retrain(options: "Options", started: float) -> dict[str, Any]:
+    from flows.start import retrain_or_skip
+
+    return retrain_or_skip(options.config, options.settings, started)
+
+
+def _recommend(options: "Options", started: float) -> dict[str, Any]:
+    from flows.start import recommend_and_show
+
+    return recommend_and_show(options.config, options.settings)
+
+
+def _up(options: "Options", started: float) -> dict[str, Any]:
+    from flows.up import up
+
+    return up(options.settings)
+
+
+COMMANDS: dict[str, Callable[["Options", float], dict[str, Any]]] = {
+    "retrain": _retrain,
+    "recommend": _recommend,
+    "up": _up,
+}

@@ -1,0 +1,98 @@
+"""What every command has in common: options, result file, one line for an error, the exit status."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.environment import set_defaults
+from tasks.errors import EncoreError, RunFailed
+from tasks.store.atomic import write_json
+
+if TYPE_CHECKING:
+    from flows.options import Options
+
+
+def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]", words: Sequence[str]) -> int:
+    """Parses, runs, reports. Writes the result file on failure too. Returns the exit status."""
+    started = process_start()
+    set_defaults(on_terminal=True)
+    result_file: str | None = None
+    try:
+        from flows.options import parse, read_options
+
+        if {"-h", "--help"} & set(words):
+            print_help(name)
+            return 0
+        flags = parse(words)
+        result_file = flags.pop("json", None)
+        config_file = flags.pop("config", None)
+        result = command(read_options(flags, config_file), started)
+    except KeyboardInterrupt:
+        return _failed(RunFailed("stopped by Ctrl-C", "run it again: it goes on where it was"), result_file, status=130)
+    except EncoreError as error:
+        return _failed(error, result_file)
+    except OSError as error:
+        return _failed(_explained(error), result_file)
+    except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is shown whole, and reported)
+        traceback.print_exc()
+        bug = RunFailed(f"{type(error).__name__}: {error}", "this is a fault in Encore: please report it")
+        return _failed(bug, result_file)
+    return _write_result(result, result_file)
+
+
+def print_help(command: str) -> None:
+    from flows.config import PipelineConfig, Settings
+    from flows.options import fields
+
+    print(f"usage: encore {command} [--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
+    print("  --config=FILE.yaml  the same names as sections and fields; flags go before it")
+    print("  --json=FILE         write the result there, on failure too\n")
+    width = 28
+    for option, default, text in [*fields(Settings), *fields(PipelineConfig)]:
+        shown = f"--{option}" + (f"={default}" if default else "")
+        print(f"  {shown}\n{'':{width}}{text}" if len(shown) > width - 3 else f"  {shown:<{width - 2}}{text}")
+
+
+def _failed(error: EncoreError, result_file: str | None, status: int | None = None) -> int:
+    print(f"encore: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"        {error.hint}", file=sys.stderr)
+    content = {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
+    if report := getattr(error, "report", None):
+        content["error"]["report"] = report
+    written = _write_result(content, result_file)
+    return written or (error.exit_status if status is None else status)
+
+
+def _write_result(content: dict[str, Any], result_file: str | None) -> int:
+    if result_file is None:
+        return 0
+    try:
+        write_json(Path(result_file).expanduser(), content)
+    except OSError as error:
+        print(f"encore: the result file {result_file} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _explained(error: OSError) -> EncoreError:
+    """Disk and permission errors as one line that names the path."""
+    place = f": {error.filename}" if error.filename else ""
+    hints = {
+        13: "give this user the right to write there, or set --data_dir=FOLDER",
+        28: "free some space, or set --data_dir=FOLDER on another disk",
+        30: "the file system is read-only: set --data_dir=FOLDER",
+    }
+    return RunFailed(
+        f"{error.strerror or error}{place}", hints.get(error.errno or 0, "check the path and its permissions")
+    )
+
+
+def process_start() -> float:
+    """When this process began, in seconds since 1970: imports count too."""
+    import psutil
+
+    return float(psutil.Process(os.getpid()).create_time())

@@ -1,0 +1,123 @@
+"""The one configuration model, and the settings beside it.
+
+What is computed is `PipelineConfig`: frozen, logged, hashed. Where and when is `Settings`: never hashed, never a reason
+for another result. The command, YAML files and Prefect's run form all fill these two.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from pydantic import Field, field_validator, model_validator
+
+from models.config import Frozen, ModelConfig, TrainerConfig
+from models.registry import DEFAULT_MODEL, config_union, make_config
+from tasks.evaluate.config import EvaluateConfig
+from tasks.ingest.config import NAME, IngestConfig
+from tasks.promote.config import GateConfig
+from tasks.publish.config import RecommendConfig
+from tasks.sample.config import SampleConfig
+from tasks.split.config import SplitConfig
+from tasks.validate.config import ChecksConfig
+
+if TYPE_CHECKING:
+    AnyModelConfig = ModelConfig
+else:
+    AnyModelConfig = config_union()
+
+
+class PipelineConfig(Frozen):
+    """What a night computes. Equal configurations on equal data give equal results."""
+
+    ingest: IngestConfig = IngestConfig()
+    checks: ChecksConfig = ChecksConfig()
+    split: SplitConfig = SplitConfig()
+    sample: SampleConfig = SampleConfig()
+    model: AnyModelConfig = make_config(DEFAULT_MODEL)
+    trainer: TrainerConfig = TrainerConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    experiment: str = Field(default="", max_length=200)
+    """The MLflow experiment; unset: the dataset's name."""
+    registered_model: str = Field(default="", pattern=NAME)
+    """The registered model; unset: encore-<dataset>."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_model(cls, values: Any) -> Any:
+        """Fields of the model section without its name are those of the default model."""
+        if isinstance(values, dict) and isinstance(values.get("model"), dict):
+            return {**values, "model": {"name": DEFAULT_MODEL, **values["model"]}}
+        return values
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        given = self.split.test or self.evaluate.candidates
+        if self.split.protocol == "given" and not given:
+            raise ValueError("split.protocol `given` needs split.test or evaluate.candidates")
+        if self.trainer.device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
+        if self.split.valid and not given:
+            raise ValueError("split.valid needs split.test or evaluate.candidates beside it")
+        return self
+
+    @property
+    def dataset(self) -> str:
+        return self.ingest.dataset
+
+    def resolved(self) -> "PipelineConfig":
+        """With every default that depends on another field filled in: what is hashed and logged."""
+        return self.model_copy(
+            update={
+                "ingest": self.ingest.model_copy(update={"name": self.dataset}),
+                "split": self.split.model_copy(update={"protocol": self._protocol()}),
+                "trainer": self.model.complete(self.trainer),
+                "experiment": self.experiment or self.dataset,
+                "registered_model": self.registered_model or f"encore-{self.dataset}",
+            }
+        )
+
+    def _protocol(self) -> Any:
+        """None where the log decides: temporal with timestamps, random without."""
+        if self.split.protocol is not None:
+            return self.split.protocol
+        if self.split.test or self.evaluate.candidates:
+            return "given"
+        # A global cut would leave most MovieLens users without a past: they rated everything in one sitting.
+        return "leave_last_out" if self.ingest.source.startswith("movielens") else None
+
+
+class Settings(Frozen):
+    """Where things are and when it is. These never change a result."""
+
+    data_dir: Path = Field(default_factory=lambda: Path(os.environ.get("ENCORE_DATA_DIR", "data")))
+    """Folder for everything that Encore keeps (environment: ENCORE_DATA_DIR)."""
+    tracking_uri: str = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+    """MLflow's tracking database or server (environment: MLFLOW_TRACKING_URI)."""
+    as_of: datetime | None = None
+    """The night's logical date; unset: now. Without an offset it is UTC."""
+
+    @field_validator("as_of")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+    @property
+    def night(self) -> datetime:
+        """The logical date; only resolved settings have one."""
+        if self.as_of is None:
+            raise ValueError("settings are not resolved")
+        return self.as_of
+
+    def resolved(self) -> "Settings":
+        """With absolute paths and a date, so that a later change of directory or a long night changes nothing."""
+        uri = self.tracking_uri
+        if uri.startswith("sqlite:///"):
+            uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+        folder, as_of = self.data_dir.expanduser().absolute(), self.as_of or datetime.now(UTC)
+        return self.model_copy(update={"data_dir": folder, "tracking_uri": uri, "as_of": as_of})

@@ -1,0 +1,39 @@
+"""The commands as a terminal has them: an unchanged night is recognised at once, only a real one pays for Prefect."""
+
+from typing import Any
+
+from flows.config import PipelineConfig, Settings
+from flows.unchanged import find_unchanged, night_key, skipped
+from tasks.ingest.sources.registry import identify
+from tasks.store.store import Store
+
+
+def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) -> dict[str, Any]:
+    """Runs the night, or shows the earlier one that had the same data, configuration and code."""
+    from flows.summary import show
+
+    store = Store(settings.data_dir)
+    store.prepare()
+    files = identify(config.ingest, store)
+    earlier = find_unchanged(store, config, settings, night_key(config, files))
+    if earlier is not None:
+        result = skipped(earlier, started)
+    else:
+        from flows.retrain import retrain
+
+        result = retrain(config, settings)
+    show(result)
+    return result
+
+
+def recommend_and_show(config: PipelineConfig, settings: Settings) -> dict[str, Any]:
+    """Runs the recommend flow and says where the lists lie."""
+    from flows.recommend import recommend
+
+    result: dict[str, Any] = recommend(config, settings)
+    folder = settings.data_dir
+    print(f"{result['rows']:,} rows by {result['model']['name']} version {result['model']['version']}")
+    print(f"lists      {folder / result['recommendations']}")
+    if result["published"]:
+        print(f"published  {folder / result['published']}")
+    return result

@@ -1,0 +1,78 @@
+"""The last lines of a night on the terminal: the metrics beside the floor, the verdict, where things lie."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(result: dict[str, Any], console: Console | None = None) -> None:
+    """Prints the result for people; machines read --json."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    console.print(_metrics(result))
+    for check in result["decision"]["checks"]:
+        mark = "[green]passed[/]" if check["passed"] else "[red]failed[/]"
+        console.print(f"  {mark}  {check['name']}: {check['detail']}", markup=True)
+    console.print(_verdict(result))
+    console.print(_times(result))
+    data = Path(result["data_dir"])
+    console.print(f"lists      {data / result['recommendations']}", markup=False)
+    if result["published"]:
+        console.print(f"published  {data / result['published']}", markup=False)
+    console.print(f"MLflow     {mlflow_command(result)}", markup=False)
+    console.print(f"           then open {_address(result)}", markup=False)
+
+
+def mlflow_command(result: dict[str, Any]) -> str:
+    """What to type to see the run."""
+    uri = str(result["tracking_uri"])
+    if uri.startswith("http"):
+        return "is running"
+    return (
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 "
+        f"--backend-store-uri {shlex.quote(uri)}"
+    )
+
+
+def _metrics(result: dict[str, Any]) -> Table:
+    table = Table(title=f"{result['dataset']}: {result['test_users']:,} test users, {result['protocol']} split")
+    table.add_column("metric")
+    table.add_column(result["model"]["config"]["name"], justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("popularity", justify="right")
+    for name, value in result["metrics"].items():
+        part, _, metric = name.partition("/")
+        if part not in ("test", "sampled"):
+            continue
+        low, high = result["intervals"][name]
+        floor = result["metrics"].get(f"floor/popularity/{metric if part == 'test' else name}")
+        shown = metric if part == "test" else f"{metric} (sampled)"
+        table.add_row(shown, f"{value:.4f}", f"{low:.4f} to {high:.4f}", "" if floor is None else f"{floor:.4f}")
+    return table
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    model = result["model"]
+    named = f"{model['name']} version {model['version']}"
+    if result["unchanged"]:
+        return f"Nothing changed since the night of {result['as_of'][:16]}: every step was skipped, {named} stays."
+    if result["decision"]["promote"]:
+        return f"[bold green]Promoted[/]: {named} is the champion."
+    champion = f"version {model['champion']} stays champion" if model["champion"] else "no champion yet"
+    return f"[bold yellow]Refused[/]: {named} is registered, {champion}."
+
+
+def _times(result: dict[str, Any]) -> str:
+    seconds = result["seconds"]
+    steps = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total" and value >= 0.05)
+    overhead = seconds["total"] - seconds.get("train", 0.0)
+    skipped = f"; skipped: {', '.join(result['cached'])}" if result["cached"] and not result["unchanged"] else ""
+    return f"seconds    {seconds['total']:.1f} in all, {overhead:.1f} without training ({steps}){skipped}"
+
+
+def _address(result: dict[str, Any]) -> str:
+    uri = str(result["tracking_uri"])
+    base = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    return f"{base}/#/experiments/{result['experiment_id']}/runs/{result['run_id']}"

@@ -1,0 +1,70 @@
+"""Recognises a night in which nothing changed, before Prefect or MLflow is imported for work."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flows.config import PipelineConfig, Settings
+from models.registry import model_class
+from tasks.ingest.sources.base import SourceFile
+from tasks.pairs_file import content_hash
+from tasks.store.atomic import write_json
+from tasks.store.keys import code_hash, make_key
+from tasks.store.store import Store
+
+STEPS = ("ingest", "validate", "split", "sample", "train", "floors", "evaluate", "promote", "record", "recommend")
+
+
+def night_key(config: PipelineConfig, files: Sequence[SourceFile]) -> str:
+    """Hash of all that a night's result depends on: the sources' content, the configuration, the code."""
+    named = {
+        "split.test": config.split.test,
+        "split.valid": config.split.valid,
+        "evaluate.candidates": config.evaluate.candidates,
+    }
+    code = code_hash(model_class(config.model.name).__module__)
+    sources = [(file.table, file.sha256) for file in files]
+    return make_key(
+        "flows.retrain", config, sources, [content_hash(path, option) for option, path in named.items()], code
+    )
+
+
+def remember(store: Store, config: PipelineConfig, settings: Settings, key: str, result: dict[str, Any]) -> None:
+    """Keeps the result of a finished night under its key."""
+    write_json(_record(store, config, key), {"tracking_uri": settings.tracking_uri, "result": result})
+
+
+def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key: str) -> dict[str, Any] | None:
+    """The result of an earlier night with this key, while all that it left behind is still there."""
+    record = _record(store, config, key)
+    if not record.is_file():
+        return None
+    content = json.loads(record.read_text(encoding="utf-8"))
+    result: dict[str, Any] = content["result"]
+    if content["tracking_uri"] != settings.tracking_uri or not _still_there(store, settings, result):
+        return None
+    return result
+
+
+def skipped(result: dict[str, Any], started: float) -> dict[str, Any]:
+    """The earlier result, with this run's own seconds: every step was skipped."""
+    total = time.time() - started
+    seconds = {**dict.fromkeys(STEPS, 0.0), "startup": total, "total": total}
+    return {**result, "seconds": seconds, "cached": list(STEPS), "unchanged": True}
+
+
+def _still_there(store: Store, settings: Settings, result: dict[str, Any]) -> bool:
+    from tasks.tracking.registry import version_exists
+    from tasks.tracking.runs import run_exists
+
+    lists = (result["recommendations"], result["published"])
+    return (
+        all(path is None or store.path(path).is_file() for path in lists)
+        and run_exists(settings.tracking_uri, result["run_id"])
+        and version_exists(settings.tracking_uri, result["model"]["name"], result["model"]["version"])
+    )
+
+
+def _record(store: Store, config: PipelineConfig, key: str) -> Any:
+    return store.path(f"nights/{config.dataset}/{key}.json")

@@ -1,0 +1,167 @@
+"""What is shipped of a fitted model: weights, configuration, id maps and histories; nothing that needs a pickle.
+
+A bundle is a folder: `bundle.json` (what it is, and the sha256 of the other files), `weights.safetensors`,
+`catalogue.safetensors`. It is loaded by the pipeline and by the model artefact alike.
+
+U users asked for, K places, R rows
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .base import Query, Ragged, Recommender, TrainingData
+from .ids import IdMap
+from .registry import build, make_config
+from .serving import Lists, make_lists, popularity
+
+FORMAT = 1
+
+
+class BundleDamaged(RuntimeError):
+    """A file of the bundle is missing, or is not the one that was saved."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A fitted model with the ids it speaks."""
+
+    dataset: str
+    """Name of the dataset it was trained on; another dataset is another world."""
+    model: Recommender
+    users: IdMap
+    items: IdMap
+    fitted: Ragged
+    """The rows that the model was fitted on."""
+    served: Ragged
+    """What each known user had by the night of the training: left out of the lists, unless told otherwise."""
+    history_length: int | None = None
+    """How many of a user's latest items the model is shown; None shows all."""
+
+    def query(self, users_U: npt.NDArray[np.int64], histories: Ragged) -> Query:
+        return Query(users_U, histories if self.history_length is None else histories.latest(self.history_length))
+
+    def lists(self, users_U: npt.NDArray[np.int64], histories: Ragged, seen: Ragged | None, k: int) -> Lists:
+        """By indices: `histories` is what the model is shown, `seen` what is left out."""
+        return make_lists(self.model, popularity(self.fitted, len(self.items)), self.query(users_U, histories), seen, k)
+
+    def recommend(
+        self,
+        user_ids: Sequence[Any] | npt.NDArray[Any],
+        k: int,
+        histories: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
+        exclude_seen: bool = True,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """By raw ids: item ids [U, K], scores [U, K] (-inf where fewer than K were left) and fallback flags [U].
+
+        `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users;
+        items that the model does not know are skipped. A night's champion is judged through this call, by the code
+        that it was shipped with, so its meaning must not change.
+        """
+        users_U = self.users.index(user_ids)
+        if histories is None:
+            known = self.served.take(users_U)
+        else:
+            known = _known_only(histories[0], self.items.index(histories[1]))
+        lists = self.lists(users_U, known, known if exclude_seen else None, k)
+        return self.items.ids_N[lists.items_UK], lists.score_UK, lists.fallback_U
+
+    def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """[R] True for a pair that the model has seen in training: such a row cannot judge it."""
+        users_R, items_R = self.users.index(user_ids), self.items.index(item_ids)
+        known_R = (users_R >= 0) & (items_R >= 0)
+        fitted_F = self.fitted.users_R.astype(np.int64) * len(self.items) + self.fitted.items_R
+        return known_R & np.isin(users_R * len(self.items) + items_R, fitted_F)
+
+    def save(self, folder: Path) -> None:
+        """Writes the bundle's files into an existing folder."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.weights().items()}
+        save_file(weights, folder / "weights.safetensors")
+        catalogue = {
+            **self.users.tensors("users"),
+            **self.items.tensors("items"),
+            **_ragged_tensors("fitted", self.fitted),
+            **_ragged_tensors("served", self.served),
+        }
+        save_file(catalogue, folder / "catalogue.safetensors")
+        content = {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "model": self.model.config.model_dump(mode="json"),
+            "history_length": self.history_length,
+            "weights_sha256": weights_hash(weights),
+            "files": {name: _file_hash(folder / name) for name in ("weights.safetensors", "catalogue.safetensors")},
+        }
+        content["sha256"] = _content_hash(content)
+        (folder / "bundle.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Raises BundleDamaged where a file is missing or its hash is not the one that was saved."""
+        try:
+            content = json.loads(_existing(folder / "bundle.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BundleDamaged(f"{folder / 'bundle.json'} cannot be read: {error}") from error
+        if content.pop("sha256", None) != _content_hash(content):
+            raise BundleDamaged(f"{folder / 'bundle.json'} is not the file that was saved")
+        if content["format"] != FORMAT:
+            raise BundleDamaged(f"{folder} has format {content['format']}, this code reads {FORMAT}")
+        for name, saved in content["files"].items():
+            if _file_hash(_existing(folder / name)) != saved:
+                raise BundleDamaged(f"{folder / name} is not the file that was saved")
+        tensors = load_file(folder / "catalogue.safetensors")
+        users, items = IdMap.from_tensors("users", tensors), IdMap.from_tensors("items", tensors)
+        fitted, served = _ragged("fitted", tensors), _ragged("served", tensors)
+        config = make_config(**content["model"])
+        model = build(config.name, config, TrainingData(len(items), Ragged.empty(len(users))))
+        model.load_weights(load_file(folder / "weights.safetensors"))
+        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"])
+
+
+def weights_hash(weights: dict[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and values: equal for equal weights, whatever the file looks like."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _ragged_tensors(name: str, ragged: Ragged) -> dict[str, Tensor]:
+    return {f"{name}.offsets": torch.from_numpy(ragged.offsets_U1), f"{name}.items": torch.from_numpy(ragged.items_R)}
+
+
+def _ragged(name: str, tensors: dict[str, Tensor]) -> Ragged:
+    return Ragged(tensors[f"{name}.offsets"].numpy(), tensors[f"{name}.items"].numpy())
+
+
+def _known_only(offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int64]) -> Ragged:
+    """The lists without the items that are unknown (-1)."""
+    known_R = items_R >= 0
+    before_R1 = np.concatenate([[0], np.cumsum(known_R)])
+    return Ragged(before_R1[offsets_U1].astype(np.int64), items_R[known_R].astype(np.int32))
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BundleDamaged(f"{path} is missing")
+    return path
+
+
+def _content_hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

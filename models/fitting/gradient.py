@@ -1,0 +1,121 @@
+"""The base of models that learn by gradient steps. They bring a loss, or a whole epoch; the loop is in trainer.py."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..base import FitSession, Recommender, TrainingData, TrainingDiverged
+from ..config import TrainerConfig
+from . import trainer
+from .samplers import Pairs, pair_batches, stream
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one epoch of training did."""
+
+    loss: float
+    """Mean over the samples."""
+    samples: int
+
+
+class GradientModel(Recommender, nn.Module):
+    """A recommender that is fitted by the one trainer.
+
+    A model must give `loss`, and overrides of the rest only what differs: `prepare` and `batches` for other batches
+    than (user, item, unseen item), `epoch` where a kernel replaces the steps. All that a model keeps between epochs
+    must be in its weights, or a killed fit could not go on."""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """The mean over the batch, penalty included: one number to take the gradient of."""
+
+    def initialise(self, seed: int) -> None:
+        """Draws the first weights. The default calls each layer's own `reset_parameters`.
+
+        A model with parameters outside of such layers must override this."""
+        with seeded(seed, "initialise"):
+            for module in self.modules():
+                if module is not self and callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
+
+    def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any:
+        """What every epoch needs and is computed once."""
+        return Pairs(data)
+
+    def samples_per_epoch(self, data: TrainingData) -> int:
+        """For progress bars."""
+        return data.n_rows
+
+    def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:
+        """Step size of this epoch (from 1). It may not depend on the number of epochs: a refit has fewer."""
+        assert trainer.learning_rate is not None  # filled by the trainer
+        return trainer.learning_rate
+
+    def batches(self, prepared: Any, trainer: TrainerConfig, epoch: int) -> Iterator[Any]:
+        """The epoch's batches; each has a length and can be moved by `to_device`."""
+        assert trainer.batch_size is not None
+        return pair_batches(prepared, trainer.batch_size, trainer.seed, epoch)
+
+    def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
+        """One pass over the data, which changes the weights. Raises TrainingDiverged."""
+        self.train()
+        total, n_samples = 0.0, 0
+        # Dropout and its like draw from torch's global stream: give them the epoch's own.
+        with seeded(trainer.seed, "train", epoch, "layers"):
+            for step, batch in enumerate(self.batches(prepared, trainer, epoch)):
+                optimizer.zero_grad(set_to_none=True)
+                loss = self.loss(to_device(batch, self.device))
+                if not torch.isfinite(loss):
+                    raise TrainingDiverged(f"loss is {loss.item()} at epoch {epoch}, step {step}")
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += loss.item() * len(batch)
+                n_samples += len(batch)
+        self.eval()
+        return Pass(total / max(n_samples, 1), n_samples)
+
+    def fit(self, data: TrainingData, session: FitSession) -> Self:
+        trainer.train(self, data, session)
+        return self
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> Self:
+        self.load_state_dict(dict(weights))
+        return self
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+
+class seeded:  # noqa: N801  (reads as a statement)
+    """Torch's global generators follow the given stream inside, and are as before outside."""
+
+    def __init__(self, seed: int, *purpose: str | int) -> None:
+        self._seed = int(stream(seed, *purpose).integers(2**63))
+        self._fork = torch.random.fork_rng()
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The same named tuple of tensors on the device."""
+    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))

@@ -1,0 +1,185 @@
+"""The one training loop: epochs, validation, early stopping, checkpoints, and the best weights in the end.
+
+Nothing here is random and nothing outlives an epoch but what a checkpoint holds: weights, optimizer, history. So a
+fit that was killed and started again ends with the same bits as one that was not.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..base import Epoch, FitSession, TrainingData, TrainingDiverged
+from . import checkpoint
+from .optimizers import make_optimizer
+
+if TYPE_CHECKING:
+    from .gradient import GradientModel
+
+CHOOSE_BY = "ndcg_at_10"
+
+
+def train(model: "GradientModel", data: TrainingData, session: FitSession) -> None:
+    """Trains in place. Fills `session.trainer` (what was unset), `history` and `best_epoch`.
+
+    With `session.validate` the epoch with the best NDCG@10 is kept (of equals the earliest), without it the last.
+    Raises TrainingDiverged, naming epoch and step. However training ends, the model has the kept weights."""
+    session.trainer = config = model.config.complete(session.trainer)
+    if data.n_rows == 0:
+        raise ValueError("there are no rows to train on")
+    if config.epochs is None or config.learning_rate is None or config.optimizer is None:
+        raise ValueError(f"{type(model.config).__name__}.recommended must name epochs, learning_rate and optimizer")
+    model.to(choose_device(config.device))
+    model.initialise(config.seed)
+    model.eval()
+    optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate)
+    prepared = model.prepare(data, config)
+    identity = _identity(model, data, session)
+
+    session.history.clear()
+    kept = _resume(session, model, optimizer, identity) if session.checkpoints else {}
+    for callback in session.callbacks:
+        callback.on_start(model, config.epochs, model.samples_per_epoch(data))
+    try:
+        while len(session.history) < config.epochs and not _out_of_patience(session.history, config.patience):
+            number = len(session.history) + 1
+            session.history.append(_run_epoch(model, prepared, session, optimizer, number))
+            session.best_epoch = best_epoch(session.history)
+            if session.best_epoch == number:
+                kept = model.weights()
+            if session.checkpoints:
+                _save(session.checkpoints, session, model, optimizer, kept, identity)
+            for callback in session.callbacks:
+                callback.on_epoch_end(model, session.history[-1])
+    finally:
+        if kept:
+            model.load_weights(kept)
+        for callback in session.callbacks:
+            callback.on_end(model, session.history)
+
+
+def best_epoch(history: Sequence[Epoch]) -> int:
+    """The epoch with the best validation metric, of equals the earliest; the last one where none was validated."""
+    if not history[-1].metrics:
+        return history[-1].number
+    return max(history, key=lambda epoch: (epoch.metrics[CHOOSE_BY], -epoch.number)).number
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one. Raises ValueError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _run_epoch(model: "GradientModel", prepared: Any, session: FitSession, optimizer: Optimizer, number: int) -> Epoch:
+    config = session.trainer
+    for group in optimizer.param_groups:
+        group["lr"] = model.learning_rate(config, number)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        if config.deterministic and model.device.type == "cuda":
+            stack.enter_context(_deterministic_cuda())
+        done = model.epoch(prepared, config, number, optimizer)
+    seconds = time.perf_counter() - started
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise TrainingDiverged(f"{name} is not finite after epoch {number}; try a smaller trainer.learning_rate")
+    return Epoch(number, done.loss, done.samples, seconds, _validate(model, session))
+
+
+def _validate(model: "GradientModel", session: FitSession) -> Mapping[str, float]:
+    if session.validate is None:
+        return {}
+    with torch.no_grad():
+        metrics = dict(session.validate(model))
+    value = metrics.get(CHOOSE_BY)
+    if value is None or value != value:
+        raise ValueError(f"validation gave {CHOOSE_BY} = {value}: there is nothing to choose the epoch by")
+    return metrics
+
+
+def _out_of_patience(history: Sequence[Epoch], patience: int | None) -> bool:
+    if not history or not patience or not history[-1].metrics:
+        return False
+    return history[-1].number - best_epoch(history) >= patience
+
+
+class _deterministic_cuda:  # noqa: N801
+    """Torch picks only kernels that give equal results for equal inputs; where there is none, it warns."""
+
+    def __enter__(self) -> None:
+        self._before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def __exit__(self, *error: Any) -> None:
+        torch.use_deterministic_algorithms(self._before)
+
+
+def _identity(model: "GradientModel", data: TrainingData, session: FitSession) -> str:
+    """A hash of everything that decides what the fit computes."""
+    digest = hashlib.sha256()
+    for part in (type(model).__name__, model.config.model_dump_json(), session.trainer.model_dump_json()):
+        digest.update(part.encode())
+    digest.update(f"{data.n_items} {session.validate is not None}".encode())
+    digest.update(data.histories.offsets_U1.tobytes())
+    digest.update(data.histories.items_R.tobytes())
+    for features in (data.user_features, data.item_features):
+        for name, codes in sorted(features.items()):
+            digest.update(name.encode())
+            digest.update(codes.tobytes())
+    return digest.hexdigest()
+
+
+def _save(
+    folder: Path,
+    session: FitSession,
+    model: "GradientModel",
+    optimizer: Optimizer,
+    kept: Mapping[str, Tensor],
+    identity: str,
+) -> None:
+    state = optimizer.state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in model.weights().items()}
+    if session.best_epoch != len(session.history):  # otherwise the kept weights are the model's
+        tensors |= {f"kept.{name}": tensor for name, tensor in kept.items()}
+    # An optimizer keeps tensors only (Adam's step count too), by the number of the parameter.
+    for number, values in state["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+    history = [asdict(epoch) for epoch in session.history]
+    checkpoint.write(folder, len(history), tensors, {"identity": identity, "history": history})
+
+
+def _resume(session: FitSession, model: "GradientModel", optimizer: Optimizer, identity: str) -> dict[str, Tensor]:
+    """Takes up the newest good checkpoint, if there is one. Returns the kept weights."""
+    assert session.checkpoints is not None
+    found = checkpoint.read_newest(session.checkpoints)
+    if found is None:
+        return {}
+    tensors, record = found
+    if record["identity"] != identity:
+        raise ValueError(
+            f"the checkpoints in {session.checkpoints} are of another fit (other data or configuration); "
+            "give every fit a folder of its own, or delete this one"
+        )
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "kept": {}, "optimizer": {}}
+    for full_name, tensor in tensors.items():
+        group, name = full_name.split(".", 1)
+        groups[group][name] = tensor
+    model.load_weights(groups["model"])
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, tensor in groups["optimizer"].items():
+        number, key = name.split(".", 1)
+        state["state"].setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict(state)
+    session.history.extend(Epoch(**epoch) for epoch in record["history"])
+    session.best_epoch = best_epoch(session.history)
+    return groups["kept"] or groups["model"]

@@ -1,0 +1,42 @@
+"""One line per model. Strings, not imports: a broken model hurts only itself, nothing is loaded before it is used."""
+
+import pkgutil
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from .base import Recommender, TrainingData
+from .config import ModelConfig
+
+MODELS = {
+    "popularity": ".popularity:Popularity",
+    "bpr_mf": ".bpr_mf.model:BPRMF",
+}
+
+DEFAULT_MODEL = "bpr_mf"
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class behind a model's name. Raises ValueError for a name that is not in MODELS."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
+    found: type[Recommender] = pkgutil.resolve_name(f"{__package__}{MODELS[name]}")
+    return found
+
+
+def config_union() -> Any:
+    """Every model's configuration as one pydantic union, discriminated by `name`."""
+    configs = [model_class(name).Config for name in MODELS]
+    return Annotated[reduce(or_, configs), Field(discriminator="name")]
+
+
+def make_config(name: str, **fields: Any) -> ModelConfig:
+    """A model's configuration from its name and fields. Raises pydantic.ValidationError for a misspelt field."""
+    return model_class(name).Config(name=name, **fields)
+
+
+def build(name: str, config: ModelConfig, data: TrainingData) -> Recommender:
+    """An untrained model: `build(name, make_config(name), data).fit(data, session).score(query)`."""
+    return model_class(name).build(config, data)

@@ -1,0 +1,82 @@
+"""The step: each model's metrics per user, in a folder whose manifest holds the means and intervals."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+
+from models.bundle import Bundle
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.logic import Champion, evaluate_bundle, evaluate_champion, fair_rows, intervals
+from tasks.judging import Judges, make_judges, means
+from tasks.schema import PER_USER
+from tasks.store.histories import read_histories
+from tasks.store.keys import code_hash, make_key
+from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
+from tasks.store.store import Store, Writer
+from tasks.store.tables import fingerprint
+
+
+@task
+def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: EvaluateConfig) -> EvaluatedRef:
+    """Scores a trained model on the test rows, or finds its scores."""
+    ranking = code_hash("models.serving")
+    key = make_key(__name__, ranking, trained.key, trained.weights_sha256, samples.key, config)
+
+    def write(writer: Writer) -> dict[str, Any]:
+        bundle = Bundle.load(store.path(trained.path))
+        test = test_judges(store, samples)
+        known = read_histories(store.read(samples.known))
+        candidates = store.read(samples.candidates) if samples.candidates else None
+        made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs)
+        for part, metrics in made.per_user.items():
+            _write_per_user(writer, part, made.users[part], metrics)
+        return {
+            "test_fingerprint": fingerprint(test.rows),
+            "users": {part: len(judges) for part, judges in made.users.items()},
+            "means": made.means(),
+            "intervals": intervals(made, config),
+            "curves": dict(made.curves),
+        }
+
+    built = store.build(f"metrics/{key}", write)
+    return EvaluatedRef(key, built.path, built.cached)
+
+
+@task
+def evaluate_beside(
+    store: Store, samples: SampleRefs, trained: TrainedRef, champion: Champion, ref: ChampionRef, config: EvaluateConfig
+) -> EvaluatedRef:
+    """Scores the champion and the challenger on the test rows that the champion was not fitted on."""
+    key = make_key(__name__, trained.key, trained.weights_sha256, samples.key, config, ref)
+
+    def write(writer: Writer) -> dict[str, Any]:
+        bundle = Bundle.load(store.path(trained.path))
+        known = read_histories(store.read(samples.known))
+        test = make_judges(fair_rows(champion, test_judges(store, samples)), known, samples.split.keeps_repeats)
+        theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs)
+        ours = evaluate_bundle(bundle, test, None, known, config.all_cutoffs)
+        _write_per_user(writer, "champion", test, theirs)
+        _write_per_user(writer, "challenger", test, ours.per_user["test"])
+        return {
+            "test_fingerprint": fingerprint(test.rows),
+            "users": {"champion": len(test)},
+            "means": {f"champion/{name}": mean for name, mean in means(theirs).items()},
+        }
+
+    built = store.build(f"metrics/{key}", write)
+    return EvaluatedRef(key, built.path, built.cached)
+
+
+def test_judges(store: Store, samples: SampleRefs) -> Judges:
+    known = read_histories(store.read(samples.known))
+    return make_judges(store.read(samples.split.test), known, samples.split.keeps_repeats)
+
+
+def _write_per_user(writer: Writer, name: str, judges: Judges, metrics: Any) -> None:
+    base = [judges.user_ids, judges.n_relevant_U.astype(np.int32)]
+    table = pa.table(base, schema=PER_USER)
+    for metric, values_U in metrics.items():
+        table = table.append_column(metric, pa.array(values_U))
+    writer.table(name, table)

@@ -1,0 +1,68 @@
+"""The step: every user's top K, written whole or not at all, and the pointer that makes it what production serves."""
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import task
+
+from models.bundle import Bundle
+from tasks.errors import DataRefused
+from tasks.publish.config import RecommendConfig
+from tasks.publish.logic import recommend_all, recommend_some, recommend_strangers, recommendation_schema
+from tasks.publish.pointer import LISTS, switch
+from tasks.store.refs import SampleRefs, TrainedRef
+from tasks.store.store import Store, Writer
+
+
+@task
+def recommend(
+    store: Store, samples: SampleRefs, trained: TrainedRef, version: str, run_id: str, config: RecommendConfig
+) -> str:
+    """Writes the lists of one run's model for every user. Returns their folder."""
+    bundle = Bundle.load(store.path(trained.path))
+    exclude = config.seen == "exclude" and not samples.split.keeps_repeats
+    tables = recommend_all(bundle, config.k, exclude, version)
+    if samples.split.protocol != "given":  # given test rows only judge: their users are not ours
+        tables = chain(tables, recommend_strangers(bundle, store.read(samples.split.test), config.k, exclude, version))
+    return write_lists(store, f"recommendations/run={run_id}", bundle, tables, version)
+
+
+def recommend_champion(store: Store, bundle: Bundle, version: str, name: str, config: RecommendConfig) -> str:
+    """Writes the champion's lists for all or the given users, from the bundle alone. Returns their folder."""
+    exclude = config.seen == "exclude"
+    if config.users:
+        tables: Iterable[pa.Table] = [recommend_some(bundle, list(config.users), config.k, exclude, version)]
+    else:
+        tables = recommend_all(bundle, config.k, exclude, version)
+    return write_lists(store, f"recommendations/{name}", bundle, tables, version)
+
+
+def write_lists(
+    store: Store,
+    folder: str,
+    bundle: Bundle,
+    tables: Iterable[pa.Table],
+    version: str,
+) -> str:
+    """Streams the tables into one Parquet file. Raises DataRefused when nobody would be shown anything."""
+
+    def write(writer: Writer) -> dict[str, Any]:
+        rows = 0
+        with pq.ParquetWriter(writer.path(LISTS), recommendation_schema(bundle), compression="zstd") as file:
+            for table in tables:
+                file.write_table(table)
+                rows += table.num_rows
+        if not rows:
+            raise DataRefused("no user has an item left to be shown", "set --recommend.seen=include")
+        return {"rows": rows, "model_version": version, "dataset": bundle.dataset}
+
+    return store.build(folder, write).path
+
+
+@task
+def publish(store: Store, dataset: str, folder: str) -> str:
+    """Makes these lists what production serves. Returns the path that readers use."""
+    return switch(store, dataset, folder)

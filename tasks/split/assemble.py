@@ -1,0 +1,105 @@
+"""From the part of each row to the tables of a split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.errors import DataRefused
+from tasks.ids import as_typed_ids, index_in
+from tasks.schema import SPLIT_ROWS, TEST_ROWS
+from tasks.split.parts import Log, Part, PartArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """The tables of one split. `users` and `items` are the id maps: row i is index i."""
+
+    train: pa.Table
+    valid: pa.Table
+    test: pa.Table
+    users: pa.Table
+    items: pa.Table
+
+
+def drop_repeats(log: Log, part_R: PartArray) -> PartArray:
+    """Drops a pair from a later part where the user had it in an earlier one."""
+    part_R, pair_R = part_R.copy(), log.pairs()
+    for later, earlier in ((Part.VALID, (Part.TRAIN,)), (Part.TEST, (Part.TRAIN, Part.VALID))):
+        repeated_R = (part_R == later) & np.isin(pair_R, pair_R[np.isin(part_R, earlier)])
+        part_R[repeated_R] = Part.DROPPED
+    return part_R
+
+
+def assemble(
+    log: Log,
+    part_R: PartArray,
+    given_test: pa.Table | None,
+    keeps_repeats: bool,
+    features: tuple[pa.Table | None, pa.Table | None],
+) -> Split:
+    """Builds the tables. Ids come from all rows before the test, features from the snapshot's users and items.
+
+    Raises DataRefused when no row is left to train on or to judge by.
+    """
+    known_R = (part_R == Part.TRAIN) | (part_R == Part.VALID)
+    user_ids = log.user_ids.take(pa.array(np.unique(log.users_R[known_R])))
+    item_ids = log.item_ids.take(pa.array(np.unique(log.items_R[known_R])))
+    placed = log.table.append_column("place", pa.array(np.arange(len(log))))
+    test = placed.filter(pa.array(part_R == Part.TEST)) if given_test is None else _not_placed(given_test)
+    test = _test_rows(test, user_ids, item_ids)
+    train = _split_rows(log, part_R == Part.TRAIN, user_ids, item_ids)
+    if given_test is not None and not keeps_repeats:
+        test = _not_in(test, log, known_R, user_ids, item_ids)
+    for name, part in (("train on", train), ("judge by", test)):
+        if not part.num_rows:
+            raise DataRefused(
+                f"no row is left to {name}", "check split.protocol, split.repeats and the size of the log"
+            )
+    return Split(
+        train=train,
+        valid=_split_rows(log, part_R == Part.VALID, user_ids, item_ids),
+        test=test,
+        users=_with_features("user_id", user_ids, as_typed_ids(log.user_ids).type, features[0]),
+        items=_with_features("item_id", item_ids, as_typed_ids(log.item_ids).type, features[1]),
+    )
+
+
+def _split_rows(log: Log, mask_R: np.ndarray, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
+    rows = log.table.filter(pa.array(mask_R))
+    columns = [index_in(rows["user_id"], user_ids), index_in(rows["item_id"], item_ids)]
+    return pa.table([*columns, rows["timestamp"], rows["rating"], np.flatnonzero(mask_R)], schema=SPLIT_ROWS)
+
+
+def _test_rows(rows: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
+    columns = [index_in(rows["user_id"], user_ids), index_in(rows["item_id"], item_ids)]
+    return pa.table([*columns, *rows.select(TEST_ROWS.names[2:]).columns], schema=TEST_ROWS)
+
+
+def _not_placed(pairs: pa.Table) -> pa.Table:
+    for name in ("timestamp", "place"):
+        pairs = pairs.append_column(name, pa.nulls(pairs.num_rows, TEST_ROWS.field(name).type))
+    return pairs
+
+
+def _not_in(test: pa.Table, log: Log, known_R: np.ndarray, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
+    """Test rows that the user does not have among the ingested ones."""
+    known = log.table.filter(pa.array(known_R))
+    width = len(item_ids) + 1
+    known_K = index_in(known["user_id"], user_ids).astype(np.int64) * width + index_in(known["item_id"], item_ids)
+    user_T, item_T = test["user_idx"].to_numpy().astype(np.int64), test["item_idx"].to_numpy()
+    new_T = ~np.isin(user_T * width + item_T, known_K) | (user_T < 0) | (item_T < 0)
+    return test.filter(pa.array(new_T))
+
+
+def _with_features(key: str, ids: pa.Array, kind: pa.DataType, features: pa.Table | None) -> pa.Table:
+    """One row per id in index order, with its features as text; null where the features file has no such id."""
+    table = pa.table({key: ids.cast(kind)})
+    if features is None:
+        return table
+    row = pc.index_in(ids, value_set=features[key].combine_chunks())
+    for name in features.column_names:
+        if name != key:
+            table = table.append_column(name, features[name].combine_chunks().take(row))
+    return table

@@ -1,0 +1,95 @@
+"""The step: one snapshot in, train, valid, test and the id maps out."""
+
+from typing import Any
+
+import pyarrow as pa
+from prefect import task
+
+from tasks.pairs_file import content_hash, read_candidates, read_pairs
+from tasks.split.assemble import Split, assemble, drop_repeats
+from tasks.split.audit import audit
+from tasks.split.config import SplitConfig
+from tasks.split.given import given
+from tasks.split.leave_last_out import leave_last_out
+from tasks.split.parts import Log, PartArray, make_log
+from tasks.split.random import random
+from tasks.split.temporal import temporal
+from tasks.store.keys import make_key
+from tasks.store.refs import DatasetRef, SnapshotRef, SplitRefs
+from tasks.store.store import Store, Writer
+
+
+@task
+def split(
+    store: Store,
+    snapshot: SnapshotRef,
+    config: SplitConfig,
+    min_rating: float | None = None,
+    candidates: str | None = None,
+) -> SplitRefs:
+    """Splits the snapshot, or finds the split that is there already."""
+    outside = [content_hash(config.test, "split.test"), content_hash(config.valid, "split.valid")]
+    outside.append(content_hash(candidates, "evaluate.candidates"))
+    key = make_key(__name__, snapshot.hash, snapshot.dataset, config, min_rating, outside)
+
+    def write(writer: Writer) -> dict[str, Any]:
+        log = make_log(_rows(store, snapshot.interactions), min_rating)
+        features = (_features(store, snapshot.users), _features(store, snapshot.items))
+        protocol, made = split_log(log, config, features, candidates)
+        parts = {name: writer.table(name, table) for name, table in vars(made).items()}
+        return {"protocol": protocol, "parts": {name: vars(ref) for name, ref in parts.items()}}
+
+    built = store.build(f"prepared/{key}", write)
+    parts = {name: DatasetRef(**ref) for name, ref in built.manifest["parts"].items()}
+    return SplitRefs(
+        snapshot.dataset,
+        key,
+        built.manifest["protocol"],
+        config.repeats == "keep",
+        snapshot,
+        **parts,
+        cached=built.cached,
+    )
+
+
+def split_log(
+    log: Log,
+    config: SplitConfig,
+    features: tuple[pa.Table | None, pa.Table | None] = (None, None),
+    candidates: str | None = None,
+) -> tuple[str, Split]:
+    """Assigns every row to its part, audits the split and builds its tables. Returns the protocol it used, too."""
+    protocol = config.protocol or ("temporal" if log.time_R is not None else "random")
+    keeps = config.repeats == "keep"
+    given_test = _given_test(config, candidates) if protocol == "given" else None
+    part_R = _assign(log, protocol, config)
+    if not keeps:
+        part_R = drop_repeats(log, part_R)
+    audit(log, part_R, protocol, keeps)
+    return protocol, assemble(log, part_R, given_test, keeps, features)
+
+
+def _assign(log: Log, protocol: str, config: SplitConfig) -> PartArray:
+    if protocol == "temporal":
+        return temporal(log, config)
+    if protocol == "leave_last_out":
+        return leave_last_out(log)
+    if protocol == "random":
+        return random(log, config)
+    return given(log, config, read_pairs(config.valid, "split.valid") if config.valid else None)
+
+
+def _given_test(config: SplitConfig, candidates: str | None) -> pa.Table:
+    if config.test:
+        return read_pairs(config.test, "split.test")
+    assert candidates is not None  # the configuration refuses `given` without either
+    rows = read_candidates(candidates)
+    return rows.filter(rows["relevant"]).select(["user_id", "item_id"])
+
+
+def _rows(store: Store, refs: tuple[DatasetRef, ...]) -> pa.Table:
+    return pa.concat_tables([store.read(ref) for ref in refs])
+
+
+def _features(store: Store, refs: tuple[DatasetRef, ...]) -> pa.Table | None:
+    return pa.concat_tables([store.read(ref) for ref in refs], promote_options="default") if refs else None

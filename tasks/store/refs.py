@@ -1,0 +1,118 @@
+"""References: what tasks hand over instead of data. Small, frozen, equal where the data is equal."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A Parquet file. `path` is relative to the data root: the same ref is valid everywhere."""
+
+    path: str
+    rows: int
+    fingerprint: str  # sha256 of the rows; equal fingerprints mean equal data
+
+
+@dataclass(frozen=True)
+class StagedRef:
+    """One source file as parsed, not yet accepted."""
+
+    table: str  # interactions | users | items
+    source: str  # what a person calls it: the file's path as given
+    sha256: str  # of the source file's bytes
+    data: DatasetRef
+
+
+@dataclass(frozen=True)
+class Staged:
+    """All files of a source as parsed, in their order; `cached` where every one of them was there already."""
+
+    files: tuple[StagedRef, ...]
+    cached: bool
+
+
+@dataclass(frozen=True)
+class SnapshotRef:
+    """The exact rows that a model sees: a list of partitions of the lake with one hash."""
+
+    dataset: str
+    hash: str
+    path: str  # folder of the snapshot's manifest and validation report
+    interactions: tuple[DatasetRef, ...]
+    users: tuple[DatasetRef, ...] = ()
+    items: tuple[DatasetRef, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.interactions)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What validation lets through. The counts are interactions; accepted and duplicates make up what was read."""
+
+    snapshot: SnapshotRef
+    cached: bool
+    read: int
+    accepted: int
+    duplicates: int
+    report: str  # path of the report page, relative to the data root
+
+
+@dataclass(frozen=True)
+class SplitRefs:
+    """The parts of a split, and the id maps of the rows before the test."""
+
+    dataset: str
+    key: str
+    protocol: str
+    keeps_repeats: bool  # a user's earlier items may be shown again: nothing is masked
+    snapshot: SnapshotRef
+    train: DatasetRef
+    valid: DatasetRef
+    test: DatasetRef
+    users: DatasetRef
+    items: DatasetRef
+    cached: bool = field(default=False, compare=False)  # it was there already
+
+
+@dataclass(frozen=True)
+class SampleRefs:
+    """What training, judging and publishing read: each user's items, oldest first, at three moments."""
+
+    key: str
+    split: SplitRefs
+    fitted: DatasetRef  # training rows only
+    known: DatasetRef  # training and validation rows
+    served: DatasetRef  # every ingested row: what published lists leave out
+    candidates: DatasetRef | None = None
+    cached: bool = field(default=False, compare=False)  # it was there already
+
+
+@dataclass(frozen=True)
+class TrainedRef:
+    """A fitted model as it will be shipped, and the record of its training (the folder's manifest)."""
+
+    key: str
+    path: str  # the bundle's folder
+    weights_sha256: str
+    cached: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ChampionRef:
+    """The registered version that production serves."""
+
+    name: str  # of the registered model
+    version: str
+    run_id: str  # the run that made it
+    weights_sha256: str
+    configuration: str  # key of what it was computed with: equal means a refit of the same on other data
+
+
+@dataclass(frozen=True)
+class EvaluatedRef:
+    """The folder with each judged model's metrics per user; its manifest holds the means and intervals."""
+
+    key: str
+    path: str
+    cached: bool = field(default=False, compare=False)

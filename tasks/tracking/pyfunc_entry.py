@@ -1,0 +1,59 @@
+"""The model artefact's entry: user ids in, recommendations out. MLflow runs this file from inside the artefact.
+
+It imports nothing of ours by its public name: the code travels inside the artefact as a package with a private name,
+so that a stranger's package called `models` cannot get in its way.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+class RecommenderModel(PythonModel):
+    """Top K for users, by raw ids."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        package = context.model_config["package"]
+        folder = Path(context.artifacts["bundle"])
+        number = folder.parents[1] / "version.txt"  # written when the model was registered
+        self.version = number.read_text(encoding="utf-8").strip() if number.is_file() else ""
+        self.bundle = importlib.import_module(f"{package}.bundle").Bundle.load(folder)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row per user and rank; `history` (lists of item ids, oldest first) replaces what is known of a user."""
+        k = int((params or {}).get("k", 10))
+        users = model_input["user_id"]
+        histories = _histories(model_input["history"]) if "history" in model_input.columns else None
+        items_UK, score_UK, fallback_U = self.bundle.recommend(users.to_numpy(), k, histories)
+        width = items_UK.shape[1]
+        table = pd.DataFrame(
+            {
+                "user_id": np.repeat(users.astype(str).to_numpy(), width),
+                "rank": np.tile(np.arange(1, width + 1), len(users)),
+                "item_id": items_UK.reshape(-1),
+                "score": score_UK.reshape(-1),
+                "model_version": self.version,
+                "reason": np.repeat(np.where(fallback_U, "fallback", "model"), width),
+            }
+        )
+        shown: pd.DataFrame = table[np.isfinite(table["score"])].reset_index(drop=True)
+        return shown
+
+
+def _histories(column: pd.Series) -> tuple[Any, Any]:
+    lists = [[] if one is None or np.ndim(one) == 0 else [str(item) for item in one] for one in column]
+    offsets = np.cumsum([0, *map(len, lists)])
+    return offsets.astype(np.int64), np.array([item for one in lists for item in one], dtype=np.str_)
+
+
+if __name__ != "tasks.tracking.pyfunc_entry":  # run by MLflow, not imported by a test
+    assert mlflow.__version__
+    set_model(RecommenderModel())

@@ -1,0 +1,142 @@
+"""Registered models: every night's version, and the alias that says which one production serves."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.pyfunc
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec
+
+import models
+from tasks.errors import RunFailed
+from tasks.store.refs import ChampionRef
+from tasks.tracking.runs import Run
+
+CHAMPION = "champion"
+VERSION_FILE = "version.txt"  # beside the MLmodel file: the number is known only after the model was logged
+ENTRY = Path(__file__).with_name("pyfunc_entry.py")
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba")
+
+
+def log_model(run: Run, bundle: Path, item_ids_are_integers: bool, example_user: str) -> str:
+    """Logs the bundle as a pyfunc with signature and input example. Returns the logged model's id."""
+    mlflow.set_tracking_uri(run.tracking_uri)
+    with tempfile.TemporaryDirectory(prefix="encore-") as folder, mlflow.start_run(run_id=run.run_id):
+        code = _private_copy(Path(folder))
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(ENTRY),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(code)],
+            model_config={"package": code.name},
+            signature=_signature(item_ids_are_integers),
+            input_example=pd.DataFrame({"user_id": [example_user]}),
+            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
+        )
+    return str(info.model_id)
+
+
+def register(run: Run, name: str, model_id: str, tags: Mapping[str, str]) -> str:
+    """A new version of the registered model, which learns its own number. Returns the number."""
+    client = run.client
+    with suppress(MlflowException):  # it exists
+        client.create_registered_model(name)
+    made = client.create_model_version(name, f"models:/{model_id}", run.run_id, tags=dict(tags), model_id=model_id)
+    with tempfile.TemporaryDirectory(prefix="encore-") as folder:
+        number = Path(folder) / VERSION_FILE
+        number.write_text(str(made.version), encoding="utf-8")
+        client.log_model_artifact(model_id, str(number))
+    return str(made.version)
+
+
+def tag_version(run: Run, name: str, version: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        run.client.set_model_version_tag(name, version, key, value)
+
+
+def crown(run: Run, name: str, version: str) -> None:
+    """Moves the champion's alias. Doing it twice changes nothing."""
+    run.client.set_registered_model_alias(name, CHAMPION, version)
+
+
+def find_champion(tracking_uri: str, name: str) -> ChampionRef | None:
+    """The version that production serves; None on the first night."""
+    try:
+        found = MlflowClient(tracking_uri).get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise RunFailed(
+            f"the model registry cannot be read: {str(error).splitlines()[0]}", "check tracking_uri"
+        ) from error
+    tags = found.tags
+    return ChampionRef(
+        name, str(found.version), str(found.run_id), tags.get("weights_sha256", ""), tags.get("configuration", "")
+    )
+
+
+def load_champion(tracking_uri: str, champion: ChampionRef, dataset: str) -> Any:
+    """The champion's bundle, loaded by the code that it was shipped with.
+
+    Raises RunFailed where it cannot be loaded, or was trained on another dataset.
+    """
+    mlflow.set_tracking_uri(tracking_uri)
+    uri = f"models:/{champion.name}/{champion.version}"
+    try:
+        bundle = mlflow.pyfunc.load_model(uri).unwrap_python_model().bundle
+    except Exception as error:
+        raise RunFailed(
+            f"the champion ({uri}) cannot be loaded: {str(error).splitlines()[0]}",
+            "restore its files, or remove its alias `champion` in MLflow",
+        ) from error
+    if bundle.dataset != dataset:
+        raise RunFailed(
+            f"the champion ({uri}) was trained on {bundle.dataset!r}, tonight's data is {dataset!r}",
+            "set another --registered_model=NAME",
+        )
+    return bundle
+
+
+def version_exists(tracking_uri: str, name: str, version: str) -> bool:
+    with suppress(MlflowException):
+        MlflowClient(tracking_uri).get_model_version(name, version)
+        return True
+    return False
+
+
+def _signature(item_ids_are_integers: bool) -> ModelSignature:
+    # `any` for the ids: text is what we say, and numbers are taken too, where MLflow would refuse them as text
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs = Schema([ColSpec(anything, "user_id"), ColSpec(anything, "history", required=False)])
+    item = DataType.long if item_ids_are_integers else DataType.string
+    columns = {
+        "user_id": DataType.string,
+        "rank": DataType.long,
+        "item_id": item,
+        "score": DataType.float,
+        "model_version": DataType.string,
+        "reason": DataType.string,
+    }
+    outputs = Schema([ColSpec(kind, name) for name, kind in columns.items()])
+    return ModelSignature(inputs, outputs, ParamSchema([ParamSpec("k", DataType.long, 10)]))
+
+
+def _private_copy(folder: Path) -> Path:
+    """Our `models` package under a name that holds the hash of its code: two versions can be loaded side by side."""
+    source = Path(next(iter(models.__path__)))
+    files = sorted(source.rglob("*.py"))
+    digest = hashlib.sha256(b"".join(str(f.relative_to(source)).encode() + f.read_bytes() for f in files))
+    copy = folder / f"encore_models_{digest.hexdigest()[:12]}"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc"))
+    return copy

@@ -1,0 +1,159 @@
+"""Runs in MLflow: what was computed, with what, and how it came out."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.exceptions import MlflowException
+
+from models.base import Callback, Epoch, Recommender
+from tasks.errors import RunFailed
+from tasks.store.refs import SnapshotRef
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_PARAMS_A_CALL = 100
+MAX_METRICS_A_CALL = 1000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of an experiment. Only its id travels; MLflow keeps the rest."""
+
+    tracking_uri: str
+    experiment: str
+    experiment_id: str
+    run_id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri)
+
+    @property
+    def page(self) -> str:
+        """The run's page, behind the address of whatever server shows it."""
+        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        entries = [Param(name, str(value)) for name, value in params.items()]
+        for start in range(0, len(entries), MAX_PARAMS_A_CALL):
+            self.client.log_batch(self.run_id, params=entries[start : start + MAX_PARAMS_A_CALL])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self.log_metric_entries([Metric(name, value, _now(), step) for name, value in metrics.items()])
+
+    def log_metric_entries(self, entries: Sequence[Metric]) -> None:
+        for start in range(0, len(entries), MAX_METRICS_A_CALL):
+            self.client.log_batch(self.run_id, metrics=entries[start : start + MAX_METRICS_A_CALL])
+
+    def log_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """A whole training at once, as it was remembered."""
+        now = _now()
+        entries = [
+            Metric(name, value, now, epoch["number"])
+            for epoch in history
+            for name, value in epoch_metrics(
+                epoch["loss"], epoch["samples"], epoch["seconds"], epoch["metrics"]
+            ).items()
+        ]
+        self.log_metric_entries(entries)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        for name, value in tags.items():
+            self.client.set_tag(self.run_id, name, value)
+
+    def log_snapshot(self, snapshot: SnapshotRef) -> None:
+        """The data as MLflow's dataset input: name, digest and size."""
+        profile = f'{{"num_rows": {snapshot.rows}}}'
+        dataset = Dataset(snapshot.dataset, snapshot.hash[:32], "local", f'{{"uri": "{snapshot.path}"}}', None, profile)
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_text(self, text: str, path: str) -> None:
+        self.client.log_text(self.run_id, text, path)
+
+    def log_figure(self, figure: "Figure", path: str) -> None:
+        self.client.log_figure(self.run_id, figure, path)
+
+    def finish(self, status: str = "FINISHED", note: str = "") -> None:
+        """Ends the run as FINISHED, FAILED or KILLED; `note` is shown as its description."""
+        if note:
+            self.client.set_tag(self.run_id, "mlflow.note.content", note)
+        self.client.set_terminated(self.run_id, status)
+
+
+class EpochLogger(Callback):
+    """Sends each epoch's figures to the run while training goes on: one call an epoch."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_epoch_end(self, model: Recommender, epoch: Epoch) -> None:
+        self.run.log_metrics(epoch_metrics(epoch.loss, epoch.samples, epoch.seconds, epoch.metrics), epoch.number)
+
+
+def epoch_metrics(loss: float, samples: int, seconds: float, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The figures of one epoch under the names that they have in MLflow."""
+    speed = {"train/samples_per_second": samples / seconds} if seconds else {}
+    return {"train/loss": loss, **speed, **{f"valid/{name}": value for name, value in metrics.items()}}
+
+
+def start_run(tracking_uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
+    """A new run; the experiment is made where it does not exist. Raises RunFailed where MLflow is out of reach."""
+    try:
+        client = MlflowClient(tracking_uri)
+        run = client.create_run(_experiment_id(client, tracking_uri, experiment), run_name=name, tags=dict(tags))
+    except MlflowException as error:
+        raise RunFailed(f"MLflow cannot be reached: {str(error).splitlines()[0]}", "check tracking_uri") from error
+    return Run(tracking_uri, experiment, run.info.experiment_id, run.info.run_id)
+
+
+def run_exists(tracking_uri: str, run_id: str) -> bool:
+    with suppress(MlflowException):
+        return bool(MlflowClient(tracking_uri).get_run(run_id).info.status == "FINISHED")
+    return False
+
+
+def artifact_root(tracking_uri: str, experiment: str) -> str | None:
+    """Beside the tracking database, so that both are moved and saved together; a server knows its own place."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    database = Path(tracking_uri.removeprefix("sqlite:///"))
+    return (database.resolve().parent / "mlartifacts" / experiment).as_uri()
+
+
+def prepare(tracking_uri: str) -> None:
+    """Creates the tracking database, so that the first night does not pay for it."""
+    MlflowClient(tracking_uri).search_experiments(max_results=1)
+
+
+def quiet() -> None:
+    """Keeps MLflow's own notices off the terminal: the night has its own lines."""
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    if found := client.get_experiment_by_name(name):
+        if found.lifecycle_stage == "deleted":
+            raise RunFailed(
+                f"the MLflow experiment {name!r} was deleted", "restore it, or set another --experiment=NAME"
+            )
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_root(tracking_uri, name)))
+    except MlflowException:  # another run was first
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return str(made.experiment_id)
+
+
+def _now() -> int:
+    return time_ns() // 1_000_000

@@ -1,0 +1,98 @@
+"""Fits a model: the validation rows choose the epoch, then it may be fitted anew on all that precedes the test."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+import pyarrow as pa
+
+from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
+from models.config import ModelConfig, TrainerConfig
+from models.registry import build
+from models.serving import popularity
+from tasks.judging import Judges, judge_lists, make_judges, means, rank_all
+
+VALIDATION_CUTOFFS = (10, 20)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and the record of its training."""
+
+    model: Recommender
+    data: TrainingData  # the rows it was last fitted on
+    history: list[Epoch] = field(default_factory=list)  # of the fit that the validation rows judged
+    best_epoch: int = 0
+    valid: Mapping[str, float] = field(default_factory=dict)  # at the best epoch
+    seconds: float = 0.0  # validation epochs, refit and compilation
+    refitted: bool = False
+
+    @property
+    def samples_per_second(self) -> float:
+        seconds = sum(epoch.seconds for epoch in self.history)
+        return sum(epoch.samples for epoch in self.history) / seconds if seconds else 0.0
+
+
+def fit(
+    config: ModelConfig,
+    trainer: TrainerConfig,
+    fitted: TrainingData,
+    known: TrainingData,
+    judges: Judges | None,
+    history_length: int | None = None,
+    callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
+    checkpoints: Path | None = None,
+) -> Fitted:
+    """Trains on `fitted`, chooses the epoch by `judges`, and with `trainer.refit` trains anew on `known`.
+
+    Without validation rows every epoch is run on `known` at once. `callbacks` gives those of a phase: "train" or
+    "refit". Raises TrainingDiverged.
+    """
+    start = perf_counter()
+    if judges is None:
+        session = FitSession(trainer, None, callbacks("train"), _folder(checkpoints, "known"))
+        model = build(config.name, config, known).fit(known, session)
+        return Fitted(model, known, session.history, session.best_epoch, {}, perf_counter() - start)
+    validate = Validation(judges, fitted, history_length)
+    session = FitSession(trainer, validate, callbacks("train"), _folder(checkpoints, "valid"))
+    model = build(config.name, config, fitted).fit(fitted, session)
+    best = {epoch.number: epoch.metrics for epoch in session.history}.get(session.best_epoch) or validate(model)
+    done = Fitted(model, fitted, session.history, session.best_epoch, best, perf_counter() - start)
+    if not trainer.refit:
+        return done
+    again = FitSession(_exactly(trainer, session.best_epoch), None, callbacks("refit"), _folder(checkpoints, "refit"))
+    model = build(config.name, config, known).fit(known, again)
+    return replace(done, model=model, data=known, seconds=perf_counter() - start, refitted=True)
+
+
+class Validation:
+    """Scores a model on the validation rows, by full ranking with the training rows masked."""
+
+    def __init__(self, judges: Judges, data: TrainingData, history_length: int | None) -> None:
+        self.judges = judges
+        self.popularity_I = popularity(data.histories, data.n_items)
+        shown = judges.known if history_length is None else judges.known.latest(history_length)
+        self.query = Query(judges.users_U, shown)
+
+    def __call__(self, model: Recommender) -> Mapping[str, float]:
+        items_UN = rank_all(model, self.popularity_I, self.judges, self.query, max(VALIDATION_CUTOFFS))
+        return means(judge_lists(items_UN, self.judges, VALIDATION_CUTOFFS))
+
+
+def validation_judges(valid: pa.Table, fitted: Ragged, keeps_repeats: bool) -> Judges | None:
+    """The users who have validation rows; None when there is no such row."""
+    if not valid.num_rows:
+        return None
+    # the id maps cover every validation row, so indices can stand for raw ids here
+    ids = {"user_id": valid["user_idx"].cast(pa.string()), "item_id": valid["item_idx"].cast(pa.string())}
+    rows = pa.table({**ids, "user_idx": valid["user_idx"], "item_idx": valid["item_idx"]})
+    return make_judges(rows, fitted, keeps_repeats)
+
+
+def _exactly(trainer: TrainerConfig, epochs: int) -> TrainerConfig:
+    return trainer.model_copy(update={"epochs": epochs}) if epochs else trainer
+
+
+def _folder(checkpoints: Path | None, name: str) -> Path | None:
+    return checkpoints / name if checkpoints is not None else None

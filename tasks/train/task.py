@@ -1,0 +1,74 @@
+"""The step: histories in, a bundle out: the fitted model as it will be shipped, and the record of its training."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from prefect import task
+
+from models.base import Callback, Ragged, TrainingData, TrainingDiverged
+from models.bundle import Bundle, weights_hash
+from models.config import ModelConfig, TrainerConfig
+from models.ids import IdMap
+from models.registry import model_class
+from tasks.errors import RunFailed
+from tasks.store.histories import read_histories
+from tasks.store.keys import code_hash, make_key
+from tasks.store.refs import SampleRefs, TrainedRef
+from tasks.store.store import Store, Writer
+from tasks.train.logic import Fitted, fit, validation_judges
+
+
+@task
+def train(
+    store: Store,
+    samples: SampleRefs,
+    config: ModelConfig,
+    trainer: TrainerConfig,
+    history_length: int | None = None,
+    callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
+) -> TrainedRef:
+    """Trains, or finds the bundle that the same rows, configuration and code left. A killed training goes on."""
+    code = code_hash(model_class(config.name).__module__)
+    inputs = [ref.fingerprint for ref in (samples.fitted, samples.known, samples.served)]
+    key = make_key(__name__, samples.split.key, inputs, config, trainer, history_length, code)
+
+    def write(writer: Writer) -> dict[str, Any]:
+        split = samples.split
+        fitted, known, served = (read_histories(store.read(r)) for r in (samples.fitted, samples.known, samples.served))
+        judges = validation_judges(store.read(split.valid), fitted, split.keeps_repeats)
+        rows = TrainingData(split.items.rows, fitted), TrainingData(split.items.rows, known)
+        epochs = store.path(f"checkpoints/{key}/epochs")
+        try:
+            made = fit(config, trainer, *rows, judges, history_length, callbacks, epochs)
+        except TrainingDiverged as error:
+            raise RunFailed(f"training diverged: {error}", "try a smaller trainer.learning_rate") from error
+        bundle = make_bundle(store, samples, made, served, history_length)
+        bundle.save(writer.folder)
+        return record(made)
+
+    built = store.build(f"checkpoints/{key}/bundle", write)
+    shutil.rmtree(store.path(f"checkpoints/{key}/epochs"), ignore_errors=True)
+    return TrainedRef(key, built.path, built.manifest["weights_sha256"], built.cached)
+
+
+def make_bundle(store: Store, samples: SampleRefs, made: Fitted, served: Ragged, history_length: int | None) -> Bundle:
+    """The fitted model with the ids it speaks."""
+    users = IdMap(store.read(samples.split.users, ["user_id"])["user_id"].to_numpy())
+    items = IdMap(store.read(samples.split.items, ["item_id"])["item_id"].to_numpy())
+    return Bundle(samples.split.dataset, made.model, users, items, made.data.histories, served, history_length)
+
+
+def record(made: Fitted) -> dict[str, Any]:
+    """What is remembered of a training: all that the tracker, the card and the result show of it."""
+    return {
+        "weights_sha256": weights_hash(made.model.weights()),
+        "n_parameters": made.model.n_parameters,
+        "best_epoch": made.best_epoch,
+        "refitted": made.refitted,
+        "valid": dict(made.valid),
+        "history": [asdict(epoch) for epoch in made.history],
+        "seconds": made.seconds,
+        "samples_per_second": made.samples_per_second,
+    }

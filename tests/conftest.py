@@ -1,0 +1,27 @@
+"""Shared by all tests."""
+
+import models  # noqa: F401  (before torch: says how idle threads wait)
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from flows.environment import set_defaults
+
+set_defaults(on_terminal=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_prefect(tmp_path_factory) -> None:
+    """Prefect's database of this test run alone, made once: nobody's own is touched."""
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    os.environ.pop("PREFECT_API_URL", None)
+
+
+@pytest.fixture(scope="session")
+def prefect_database(_own_prefect) -> None:
+    """Made before the first flow runs, as `make setup` does."""
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+    subprocess.run(command, check=True, capture_output=True)

@@ -1,0 +1,156 @@
+"""The BPR loss and its kernel: gradients, one step by hand, verified negatives, and the same bits on any threads."""
+
+from math import exp, log1p
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from models.base import FitSession, Ragged, TrainingData
+from models.bpr_mf import kernel
+from models.bpr_mf.model import BPRMF, BPRMFConfig
+from models.config import TrainerConfig
+from models.fitting.samplers import PairBatch
+from tests.factories import query_of, random_log
+
+Floats = npt.NDArray[np.float32]
+MAX_THREADS = numba.get_num_threads()
+
+
+def random_weights(data: TrainingData, dim: int = 8) -> tuple[Floats, Floats, Floats]:
+    rng = np.random.default_rng(1)
+    shapes = ((data.n_users, dim), (data.n_items, dim), (data.n_items,))
+    user_UD, item_ID, bias_I = (rng.normal(0, 0.1, shape).astype(np.float32) for shape in shapes)
+    return user_UD, item_ID, bias_I
+
+
+def one_epoch(
+    data: TrainingData, threads: int = 2, epoch: int = 1, seed: int = 0
+) -> tuple[Floats, Floats, Floats, int]:
+    user_UD, item_ID, bias_I = random_weights(data)
+    rows = kernel.Rows.of(data.histories, data.n_items)
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, MAX_THREADS))
+    try:
+        _, n_samples = kernel.train_epoch(
+            rows, user_UD, item_ID, bias_I, rate=0.1, l2=0.01, use_bias=True, seed=seed, epoch=epoch
+        )
+    finally:
+        numba.set_num_threads(before)
+    return user_UD, item_ID, bias_I, n_samples
+
+
+def test_gradient_agrees_with_finite_differences() -> None:
+    data = random_log(4, 6, 12, seed=0)
+    model = BPRMF.build(BPRMFConfig(dim=3, l2=0.3), data).double()
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    batch = PairBatch(torch.tensor([0, 1, 1, 3]), torch.tensor([2, 5, 0, 1]), torch.tensor([4, 3, 3, 0]))
+    model.loss(batch).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            flat, gradient = parameter.view(-1), parameter.grad.view(-1)
+            for at in range(len(flat)):
+                value = flat[at].item()
+                flat[at] = value + 1e-5
+                above = model.loss(batch).item()
+                flat[at] = value - 1e-5
+                below = model.loss(batch).item()
+                flat[at] = value
+                assert gradient[at].item() == pytest.approx((above - below) / 2e-5, abs=1e-8)
+
+
+def test_one_step_by_hand() -> None:
+    # One user who took item 0; item 1 is the only negative there is.
+    data = TrainingData(2, Ragged.from_pairs(np.array([0]), np.array([0]), 1))
+    u, p, n = np.array([1.0, 2.0]), np.array([0.5, -0.5]), np.array([0.25, 0.75])
+    user_UD, item_ID = np.array([u], dtype=np.float32), np.array([p, n], dtype=np.float32)
+    bias_I = np.array([0.5, 0.25], dtype=np.float32)
+    rows = kernel.Rows.of(data.histories, 2)
+    losses, n_samples = kernel.train_epoch(
+        rows, user_UD, item_ID, bias_I, rate=0.1, l2=0.5, use_bias=True, seed=0, epoch=1
+    )
+    margin = 1 * 0.25 + 2 * -1.25 + 0.25  # u·(p - n) + b_p - b_n = -2
+    step, shrink = 0.1 / (1 + exp(margin)), 1 - 0.1 * 0.5
+    assert n_samples == 1
+    assert losses == pytest.approx([log1p(exp(-margin))])
+    assert user_UD[0] == pytest.approx(shrink * u + step * (p - n))
+    assert item_ID[0] == pytest.approx(shrink * p + step * u)
+    assert item_ID[1] == pytest.approx(shrink * n - step * u)
+    assert bias_I == pytest.approx([shrink * 0.5 + step, shrink * 0.25 - step])
+
+
+def test_a_step_of_the_kernel_is_a_step_of_torch() -> None:
+    data = TrainingData(2, Ragged.from_pairs(np.array([0]), np.array([0]), 1))
+    model = BPRMF.build(BPRMFConfig(dim=4, l2=0.2), data)
+    model.initialise(0)
+    user_UD, item_ID, bias_I = (parameter.detach().numpy().copy() for parameter in model.parameters())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    model.loss(PairBatch(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))).backward()
+    optimizer.step()
+    rows = kernel.Rows.of(data.histories, 2)
+    kernel.train_epoch(rows, user_UD, item_ID, bias_I, rate=0.3, l2=0.2, use_bias=True, seed=0, epoch=1)
+    for expected, parameter in zip((user_UD, item_ID, bias_I), model.parameters(), strict=True):
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_negatives_are_never_items_that_the_user_has_seen() -> None:
+    # Every user saw items 0..39 of 80. Only a negative can lower a bias, so no seen item's may fall.
+    users_R, items_R = np.repeat(np.arange(60), 40), np.tile(np.arange(40), 60)
+    data = TrainingData(80, Ragged.from_pairs(users_R, items_R, 60))
+    rows = kernel.Rows.of(data.histories, 80)
+    assert rows.n_groups == 2
+    user_UD, item_ID, bias_I = np.zeros((60, 2), np.float32), np.zeros((80, 2), np.float32), np.zeros(80, np.float32)
+    _, n_samples = kernel.train_epoch(rows, user_UD, item_ID, bias_I, rate=0.01, l2=0.0, use_bias=True, seed=0, epoch=1)
+    assert n_samples == data.n_rows
+    assert (bias_I[:40] > 0).all()
+    assert (bias_I[40:] < 0).all()
+
+
+def test_a_user_who_saw_everything_is_skipped() -> None:
+    data = TrainingData(3, Ragged.from_pairs(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0]), 2))
+    user_UD, _, _, n_samples = one_epoch(data)
+    assert n_samples == 1
+    assert (user_UD[0] == random_weights(data)[0][0]).all()
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
+    data = random_log(300, 200, 20_000, seed=0)
+    assert kernel.Rows.of(data.histories, data.n_items).n_groups > 1
+    one = one_epoch(data, threads=1)
+    for threads in range(2, MAX_THREADS + 1):
+        many = one_epoch(data, threads=threads)
+        assert all(np.array_equal(one[at], many[at]) for at in range(4))
+
+
+def test_every_row_is_used_once_and_epochs_differ() -> None:
+    data = random_log(300, 200, 20_000, seed=0)
+    first, second = one_epoch(data, epoch=1), one_epoch(data, epoch=2)
+    assert first[3] == second[3] == data.n_rows
+    assert not np.array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("n_rows", [1, 10, 2_000, 40_000, 1_000_000])
+def test_groups_are_never_empty(n_rows: int) -> None:
+    for n_users, n_items in ((1, 1), (3, 1000), (1000, 40), (6040, 3706)):
+        n_groups = kernel.count_groups(n_rows, n_users, n_items)
+        assert 1 <= n_groups <= min(n_users, n_items)
+        assert n_rows >= n_groups**2
+
+
+def test_adam_in_batches_learns_too() -> None:
+    data = random_log(50, 40, 600, seed=2)
+    session = FitSession(trainer=TrainerConfig(optimizer="adam", epochs=15, device="cpu", batch_size=64))
+    model = BPRMF.build(BPRMFConfig(dim=8), data).fit(data, session)
+    assert session.history[-1].loss < 0.8 * session.history[0].loss
+    assert torch.isfinite(model.score(query_of(data))).all()
+
+
+def test_without_a_wish_the_kernel_is_chosen_and_said_so() -> None:
+    kernel_run = BPRMFConfig().complete(TrainerConfig())
+    assert (kernel_run.optimizer, kernel_run.device) == ("sgd", "cpu")
+    assert BPRMFConfig().complete(TrainerConfig(device="cuda")).optimizer == "adam"
