@@ -1,6 +1,6 @@
 """What a night costs beside training: the first one in an empty folder, a changed one, and an unchanged one.
 
-`python -m benchmarks overhead`: runs the command as a user would, in a temporary folder, and prints where the time goes.
+`python -m benchmarks overhead` runs the command as a user would, in a temporary folder, and shows where the time goes.
 """
 
 import json
@@ -14,7 +14,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-STEPS = ("startup", "ingest", "validate", "split", "sample", "train", "floors", "evaluate", "promote", "recommend", "record")
+STEPS = (
+    "startup",
+    "ingest",
+    "validate",
+    "split",
+    "sample",
+    "train",
+    "floors",
+    "evaluate",
+    "promote",
+    "recommend",
+    "record",
+)
 NIGHTS = {"first": [], "another seed": ["--trainer.seed=1"], "unchanged": ["--trainer.seed=1"]}
 
 

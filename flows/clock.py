@@ -15,8 +15,13 @@ class Clock:
 
     def __init__(self, started: float | None = None) -> None:
         self.started = time.time() if started is None else started
-        self.seconds: dict[str, float] = {"startup": time.time() - self.started}
+        self.seconds: dict[str, float] = {}
+        self.begin()
         self._cached: dict[str, bool] = {}
+
+    def begin(self) -> None:
+        """The steps begin now: all that was before is start-up."""
+        self.seconds["startup"] = time.time() - self.started
 
     def __call__(self, step: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs the work as (part of) a step, and notes whether its result was there already."""

@@ -1,7 +1,9 @@
 """What every command has in common: options, result file, one line for an error, the exit status."""
 
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +36,9 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
         return _failed(RunFailed("stopped by Ctrl-C", "run it again: it goes on where it was"), result_file, status=130)
     except EncoreError as error:
         return _failed(error, result_file)
+    except BrokenPipeError:  # `encore retrain --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _failed(_explained(error), result_file)
     except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is shown whole, and reported)
@@ -44,16 +49,21 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
 
 
 def print_help(command: str) -> None:
+    """Every option with its default, by section, as wide as the terminal."""
     from flows.config import PipelineConfig, Settings
     from flows.options import fields
 
     print(f"usage: encore {command} [--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
     print("  --config=FILE.yaml  the same names as sections and fields; flags go before it")
-    print("  --json=FILE         write the result there, on failure too\n")
-    width = 28
+    print("  --json=FILE         write the result there, on failure too")
+    width = min(shutil.get_terminal_size().columns, 120)
+    section = None
     for option, default, text in [*fields(Settings), *fields(PipelineConfig)]:
-        shown = f"--{option}" + (f"={default}" if default else "")
-        print(f"  {shown}\n{'':{width}}{text}" if len(shown) > width - 3 else f"  {shown:<{width - 2}}{text}")
+        if (head := option.rpartition(".")[0]) != section:
+            print(f"\n{head}" if head else "")
+            section = head
+        print(f"  --{option}" + (f"={default}" if default else ""))
+        print(textwrap.fill(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8))
 
 
 def _failed(error: EncoreError, result_file: str | None, status: int | None = None) -> int:

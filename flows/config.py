@@ -43,7 +43,7 @@ class PipelineConfig(Frozen):
     experiment: str = Field(default="", max_length=200)
     """The MLflow experiment; unset: the dataset's name."""
     registered_model: str = Field(default="", pattern=NAME)
-    """The registered model; unset: encore-<dataset>."""
+    """The registered model; unset: `encore-<dataset>`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 """What surrounds the steps of a night: the lease, the MLflow run, the clock, and the note that a failure leaves."""
 
+import getpass
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -8,6 +9,7 @@ from typing import Any, Self
 
 from flows.clock import Clock, MemoryWatch
 from flows.config import PipelineConfig, Settings
+from flows.summary import as_markdown
 from models.base import Callback
 from models.fitting.callbacks import ProgressBar
 from tasks.errors import EncoreError
@@ -35,6 +37,18 @@ class Night:
         c = self.config
         return make_hash(c.model, trainer, c.split, c.sample, c.ingest.min_rating)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """The configuration as it is logged: every field, resolved."""
+        return self.config.model_dump(mode="json")
+
+    def finish(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Ends the MLflow run. Returns the result with the last figures."""
+        result = {**result, "seconds": self.clock.total(), "peak_mb": self.memory.peak_mb}
+        self.run.log_metrics({f"seconds/{name}": value for name, value in result["seconds"].items()})
+        self.run.finish(note=as_markdown(result))
+        return result
+
     def step(self, name: str, work: Callable[..., Any], *args: Any) -> Any:
         """Runs one task as a step of the night: timed, and noted where it was skipped."""
         return self.clock(name, work, *args)
@@ -50,6 +64,8 @@ class Night:
         self.store.sweep()
         self._stack.enter_context(self.memory)
         tags = {
+            "mlflow.source.name": "encore retrain",
+            "mlflow.user": getpass.getuser(),
             "dataset": self.config.dataset,
             "model": self.config.model.name,
             "as_of": self.settings.night.isoformat(timespec="seconds"),
@@ -61,6 +77,7 @@ class Night:
         except BaseException:
             self._stack.close()
             raise
+        self.clock.begin()
         return self
 
     def __exit__(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -68,7 +68,9 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str,
             yield from fields(type(field.default), f"{prefix}{name}.")
         else:
             default = field.get_default(call_default_factory=True)
-            yield f"{prefix}{name}", _shown(default), " ".join((field.description or "").split())
+            choices = [str(choice) for choice in get_args(field.annotation) if get_origin(field.annotation) is Literal]
+            text = " ".join((field.description or "").split())
+            yield f"{prefix}{name}", _shown(default), f"{' | '.join(choices)}. {text}" if choices else text
 
 
 def _shown(value: Any) -> str:
@@ -122,6 +124,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     also = f" (and {more} more)" if more else ""
     if first["type"] == "extra_forbidden":
         known = [option for option, _, _ in [*fields(PipelineConfig), *fields(Settings)]]
+        if name in known:
+            return f"model {first['loc'][1]} has no field {path[-1]}{also}", "it belongs to another model; see --help"
         near = get_close_matches(name, known, n=1) or get_close_matches(
             path[-1], [k.split(".")[-1] for k in known], n=1
         )

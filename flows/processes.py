@@ -4,6 +4,7 @@ Each is the leader of its own process group, so that Ctrl-C on the terminal reac
 A guard (this file as a program) ends them when we are killed before we can.
 """
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -113,20 +114,24 @@ def launch(part: Part, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def end(pid: int) -> None:
-    """Ends a program and all below it: asked first, then killed."""
-    tree: list[psutil.Process] = []
+    """Ends a program and all below it. Those below first: a worker then still reports what became of its run."""
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]  # flow runs may lead groups of their own
-    for process in tree:
+        _end_all(root.children(recursive=True))  # flow runs lead process groups of their own
+        _end_all([root, *root.children(recursive=True)])
+    with suppress(ProcessLookupError, PermissionError):  # what was started while we looked
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _end_all(processes: list[psutil.Process]) -> None:
+    """Asks first, then kills."""
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(tree, timeout=PATIENCE_SECONDS)
+    _, left = psutil.wait_procs(processes, timeout=PATIENCE_SECONDS)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    with suppress(ProcessLookupError, PermissionError):  # what was started while we looked
-        os.killpg(pid, signal.SIGKILL)
     psutil.wait_procs(left, timeout=5)
 
 
@@ -146,6 +151,13 @@ def answers(url: str) -> bool:
     with suppress(OSError), DIRECT.open(url, timeout=5) as reply:
         return bool(reply.status == 200)
     return False
+
+
+def call(url: str, body: Any) -> Any:
+    """Posts JSON and returns the JSON of the answer."""
+    headers = {"Content-Type": "application/json"}
+    with DIRECT.open(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30) as reply:
+        return json.load(reply)
 
 
 def last_line(log: Path) -> str:

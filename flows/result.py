@@ -1,28 +1,27 @@
-"""The result of a night: one flat record, shown as a table, kept as JSON."""
+"""The result of a night: one flat record, kept as JSON."""
 
 from typing import Any
 
+from flows.contest import Contest
 from flows.night import Night
 from tasks.promote.task import Promotion
 from tasks.publish.pointer import published
-from tasks.store.refs import EvaluatedRef, SplitRefs, TrainedRef, Validated
+from tasks.store.refs import SplitRefs, Validated
 
 
 def make_result(
     night: Night,
     valid: Validated,
     parts: SplitRefs,
-    trained: TrainedRef,
-    scores: EvaluatedRef,
-    floor: EvaluatedRef,
-    beside: EvaluatedRef | None,
+    contest: Contest,
     promotion: Promotion,
     lists: str,
 ) -> dict[str, Any]:
     """Everything that a later reader may ask of a night; the names are those of the design."""
     store, config = night.store, night.config
-    training, judged = store.manifest(trained.path), store.manifest(scores.path)
-    floor_means = store.manifest(floor.path)["means"]
+    trained, beside = contest.trained, contest.beside
+    training, judged = store.manifest(trained.path), store.manifest(contest.scores.path)
+    floor_means = store.manifest(contest.floor_scores.path)["means"]
     return {
         "run_id": night.run.run_id,
         "experiment": config.experiment,
@@ -41,6 +40,7 @@ def make_result(
             **(store.manifest(beside.path)["means"] if beside else {}),
         },
         "intervals": judged["intervals"],
+        "level": config.evaluate.level,
         "rows": {
             "read": valid.read,
             "accepted": valid.accepted,
@@ -70,31 +70,3 @@ def make_result(
         "report": valid.report,
         "unchanged": False,
     }
-
-
-def as_markdown(result: dict[str, Any]) -> str:
-    """The night for Prefect's page: the leaderboard line, the reasons, where things lie."""
-    metrics, model = result["metrics"], result["model"]
-    names = [name for name in metrics if name.startswith("test/")]
-    head = " | ".join(name.removeprefix("test/") for name in names)
-    ours = " | ".join(f"{metrics[name]:.4f}" for name in names)
-    floor = " | ".join(f"{metrics['floor/popularity/' + name.removeprefix('test/')]:.4f}" for name in names)
-    checks = "\n".join(
-        f"- {'passed' if check['passed'] else '**failed**'}: {check['name']} ({check['detail']})"
-        for check in result["decision"]["checks"]
-    )
-    verdict = "promoted" if result["decision"]["promote"] else "refused"
-    return (
-        f"## {result['dataset']}: {model['config']['name']} {verdict}\n\n"
-        f"| model | {head} |\n|---|{'---|' * len(names)}\n"
-        f"| {model['config']['name']} | {ours} |\n| popularity (floor) | {floor} |\n\n{checks}\n\n"
-        f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.\n"
-        f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}). "
-        f"Lists in production: `{result['published']}`.\n"
-    )
-
-
-def _link(result: dict[str, Any]) -> str:
-    page = f"#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
-    uri = str(result["tracking_uri"])
-    return f"[open]({uri.rstrip('/')}/{page})" if uri.startswith("http") else f"page `{page}`"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.config import PipelineConfig, Settings
+from flows.server import start_prefect_api
 from flows.unchanged import find_unchanged, night_key, skipped
 from tasks.ingest.sources.registry import identify
 from tasks.store.store import Store
@@ -19,8 +20,10 @@ def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) 
     if earlier is not None:
         result = skipped(earlier, started)
     else:
+        wait_for_api = start_prefect_api()
         from flows.retrain import retrain
 
+        wait_for_api()
         result = retrain(config, settings)
     show(result)
     return result
@@ -28,8 +31,10 @@ def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) 
 
 def recommend_and_show(config: PipelineConfig, settings: Settings) -> dict[str, Any]:
     """Runs the recommend flow and says where the lists lie."""
+    wait_for_api = start_prefect_api()
     from flows.recommend import recommend
 
+    wait_for_api()
     result: dict[str, Any] = recommend(config, settings)
     folder = settings.data_dir
     print(f"{result['rows']:,} rows by {result['model']['name']} version {result['model']['version']}")

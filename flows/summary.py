@@ -1,4 +1,4 @@
-"""The last lines of a night on the terminal: the metrics beside the floor, the verdict, where things lie."""
+"""A night's result for people: on the terminal, on Prefect's page, in the MLflow run's description."""
 
 import shlex
 from pathlib import Path
@@ -40,7 +40,7 @@ def _metrics(result: dict[str, Any]) -> Table:
     table = Table(title=f"{result['dataset']}: {result['test_users']:,} test users, {result['protocol']} split")
     table.add_column("metric")
     table.add_column(result["model"]["config"]["name"], justify="right")
-    table.add_column("95% interval", justify="right")
+    table.add_column(f"{result['level']:.0%} interval", justify="right")
     table.add_column("popularity", justify="right")
     for name, value in result["metrics"].items():
         part, _, metric = name.partition("/")
@@ -76,3 +76,31 @@ def _address(result: dict[str, Any]) -> str:
     uri = str(result["tracking_uri"])
     base = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
     return f"{base}/#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """The night for Prefect's page: the leaderboard line, the reasons, where things lie."""
+    metrics, model = result["metrics"], result["model"]
+    names = [name for name in metrics if name.startswith("test/")]
+    head = " | ".join(name.removeprefix("test/") for name in names)
+    ours = " | ".join(f"{metrics[name]:.4f}" for name in names)
+    floor = " | ".join(f"{metrics['floor/popularity/' + name.removeprefix('test/')]:.4f}" for name in names)
+    checks = "\n".join(
+        f"- {'passed' if check['passed'] else '**failed**'}: {check['name']} ({check['detail']})"
+        for check in result["decision"]["checks"]
+    )
+    verdict = "promoted" if result["decision"]["promote"] else "refused"
+    return (
+        f"## {result['dataset']}: {model['config']['name']} {verdict}\n\n"
+        f"| model | {head} |\n|---|{'---|' * len(names)}\n"
+        f"| {model['config']['name']} | {ours} |\n| popularity (floor) | {floor} |\n\n{checks}\n\n"
+        f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.\n"
+        f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}). "
+        f"Lists in production: `{result['published']}`.\n"
+    )
+
+
+def _link(result: dict[str, Any]) -> str:
+    page = f"#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
+    uri = str(result["tracking_uri"])
+    return f"[open]({uri.rstrip('/')}/{page})" if uri.startswith("http") else f"page `{page}`"

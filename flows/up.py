@@ -5,12 +5,14 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flows.config import Settings
-from flows.processes import LOOPBACK, Part, Parts, answers, free_port, last_line, launch
+from flows.processes import LOOPBACK, Part, Parts, answers, call, free_port, last_line, launch
 from tasks.errors import Busy, RunFailed
 from tasks.store.lease import lease
 from tasks.store.store import Store
@@ -63,6 +65,7 @@ class Stack:
             parts.start(tracking)
         parts.wait_for(server)
         self._make_pool()
+        self._close_dead_runs()
         self._run_once("deployments", "deploy", "--all")
         if self.has_own_mlflow:
             parts.wait_for(tracking)
@@ -143,6 +146,15 @@ class Stack:
         if not answers(f"{self.prefect}/api/work_pools/{POOL}"):
             self._run_once("the work pool", "work-pool", "create", POOL, "--type", "process")
 
+    def _close_dead_runs(self) -> None:
+        """Runs whose process was killed with the worker stay RUNNING for ever, and would keep every later one out."""
+        unfinished = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+        query = {"flow_runs": unfinished, "work_pools": {"name": {"any_": [POOL]}}}
+        state = {"type": "CRASHED", "message": "The worker was stopped while it ran. Run it again: it goes on."}
+        for run in call(f"{self.prefect}/api/flow_runs/filter", query):
+            if not _is_flow_run(run["infrastructure_pid"]):
+                call(f"{self.prefect}/api/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+
     def _run_once(self, what: str, *words: str) -> None:
         """One Prefect command in the folder of prefect.yaml. Raises RunFailed with its last line."""
         part = Part(what, _python("prefect", "--no-prompt", *words), self._env(), "", self.logs / f"{words[0]}.log")
@@ -166,6 +178,13 @@ def _claim(cleanup: ExitStack, settings: Settings) -> None:
             f"encore up runs already on {settings.data_dir}",
             f"its links are in {links}; stop it, or set another --data_dir",
         ) from error
+
+
+def _is_flow_run(pid: str | None) -> bool:
+    """Whether the process is there, and has not given its number to another program."""
+    with suppress(psutil.Error):
+        return pid is not None and "prefect" in " ".join(psutil.Process(int(pid.split(":")[-1])).cmdline())
+    return False
 
 
 def _python(*words: str) -> tuple[str, ...]:

@@ -138,7 +138,8 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
 
 
 def _ragged_tensors(name: str, ragged: Ragged) -> dict[str, Tensor]:
-    return {f"{name}.offsets": torch.from_numpy(ragged.offsets_U1), f"{name}.items": torch.from_numpy(ragged.items_R)}
+    # copies: safetensors refuses tensors that share memory, and `fitted` and `served` may be one
+    return {f"{name}.offsets": torch.tensor(ragged.offsets_U1), f"{name}.items": torch.tensor(ragged.items_R)}
 
 
 def _ragged(name: str, tensors: dict[str, Tensor]) -> Ragged:

@@ -45,7 +45,11 @@ class TrainerConfig(Frozen):
 
 
 class ModelConfig(Frozen):
-    """Base of each model's configuration; `name` tells them apart."""
+    """Base of each model's configuration; `name` tells them apart, in forms too."""
+
+    model_config = ConfigDict(
+        model_title_generator=lambda config: str(vars(config)["__pydantic_fields__"]["name"].default)
+    )
 
     name: str
 

@@ -55,7 +55,7 @@ class IdMap:
     def tensors(self, name: str) -> dict[str, Tensor]:
         """As named tensors, for a file without pickle; text as UTF-8 bytes and offsets."""
         if self.are_integers:
-            return {f"{name}.ids": torch.from_numpy(self.ids_N)}
+            return {f"{name}.ids": torch.from_numpy(np.require(self.ids_N, requirements="W"))}
         encoded = [text.encode() for text in self.ids_N.tolist()]
         offsets = np.cumsum([0, *map(len, encoded)])
         data = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8).copy()

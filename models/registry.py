@@ -29,7 +29,12 @@ def model_class(name: str) -> type[Recommender]:
 def config_union() -> Any:
     """Every model's configuration as one pydantic union, discriminated by `name`."""
     configs = [model_class(name).Config for name in MODELS]
-    return Annotated[reduce(or_, configs), Field(discriminator="name")]
+    return Annotated[reduce(or_, configs), Field(discriminator="name", json_schema_extra=_as_any_of)]
+
+
+def _as_any_of(schema: dict[str, Any]) -> None:
+    """Prefect's run form draws the fields of an `anyOf`; a `oneOf` it shows as raw JSON."""
+    schema["anyOf"] = schema.pop("oneOf")
 
 
 def make_config(name: str, **fields: Any) -> ModelConfig:

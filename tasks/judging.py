@@ -71,14 +71,16 @@ def rank_all(
 
 
 def curve(items_UN: npt.NDArray[np.int32], judges: Judges, name: str, longest: int) -> list[float]:
-    """A metric (ndcg, recall, …) at the cutoffs 1..longest, averaged: what is plotted."""
+    """A metric (ndcg, recall, …) at the cutoffs 1..longest, averaged: what is plotted. Empty where nobody judges."""
+    if not len(judges):
+        return []
     hit_UN = hits(_at_least(items_UN, longest), judges.relevant)
     return [float(np.nanmean(METRICS[name](hit_UN, judges.n_relevant_U, k))) for k in range(1, longest + 1)]
 
 
 def means(per_user: dict[str, Any]) -> dict[str, float]:
-    """Averages over the users who have something relevant."""
-    return {name: float(np.nanmean(values_U)) for name, values_U in per_user.items()}
+    """Averages over the users who have something relevant; a metric that nobody has is left out."""
+    return {name: float(np.nanmean(values_U)) for name, values_U in per_user.items() if not np.isnan(values_U).all()}
 
 
 def _at_least(items_UN: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:

@@ -1,14 +1,14 @@
 """Shared by all tests."""
 
-import models  # noqa: F401  (before torch: says how idle threads wait)
-
 import os
 import subprocess
 import sys
 
 import pytest
 
+import models  # noqa: F401  (before torch: says how idle threads wait)
 from flows.environment import set_defaults
+from tasks.store.store import Store
 
 set_defaults(on_terminal=False)
 
@@ -25,3 +25,9 @@ def prefect_database(_own_prefect) -> None:
     """Made before the first flow runs, as `make setup` does."""
     command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
     subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    """An empty data folder."""
+    return Store(tmp_path / "data")

@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 
 from ..base import Query, TrainingData, TrainingDiverged
 from ..config import ModelConfig, TrainerConfig
-from ..fitting.gradient import GradientModel, Pass
+from ..fitting.gradient import GradientModel
 from ..fitting.samplers import PairBatch, stream
+from ..fitting.trainer import Pass
 from . import kernel
 
 

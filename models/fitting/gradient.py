@@ -2,29 +2,19 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ..base import FitSession, Recommender, TrainingData, TrainingDiverged
+from ..base import FitSession, TrainingData, TrainingDiverged
 from ..config import TrainerConfig
-from . import trainer
 from .samplers import Pairs, pair_batches, stream
+from .trainer import Pass, Trainable, train
 
 
-@dataclass(frozen=True)
-class Pass:
-    """What one epoch of training did."""
-
-    loss: float
-    """Mean over the samples."""
-    samples: int
-
-
-class GradientModel(Recommender, nn.Module):
+class GradientModel(Trainable):
     """A recommender that is fitted by the one trainer.
 
     A model must give `loss`, and overrides of the rest only what differs: `prepare` and `batches` for other batches
@@ -81,7 +71,7 @@ class GradientModel(Recommender, nn.Module):
         return Pass(total / max(n_samples, 1), n_samples)
 
     def fit(self, data: TrainingData, session: FitSession) -> Self:
-        trainer.train(self, data, session)
+        train(self, data, session)
         return self
 
     def weights(self) -> dict[str, Tensor]:

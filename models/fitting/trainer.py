@@ -6,27 +6,53 @@ fit that was killed and started again ends with the same bits as one that was no
 
 import hashlib
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..base import Epoch, FitSession, TrainingData, TrainingDiverged
+from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverged
+from ..config import TrainerConfig
 from . import checkpoint
 from .optimizers import make_optimizer
-
-if TYPE_CHECKING:
-    from .gradient import GradientModel
 
 CHOOSE_BY = "ndcg_at_10"
 
 
-def train(model: "GradientModel", data: TrainingData, session: FitSession) -> None:
+@dataclass(frozen=True)
+class Pass:
+    """What one epoch of training did."""
+
+    loss: float
+    """Mean over the samples."""
+    samples: int
+
+
+class Trainable(Recommender, nn.Module):
+    """What the loop asks of a model; `GradientModel` answers it."""
+
+    @abstractmethod
+    def initialise(self, seed: int) -> None: ...
+    @abstractmethod
+    def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any: ...
+    @abstractmethod
+    def samples_per_epoch(self, data: TrainingData) -> int: ...
+    @abstractmethod
+    def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float: ...
+    @abstractmethod
+    def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass: ...
+    @property
+    @abstractmethod
+    def device(self) -> torch.device: ...
+
+
+def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
     """Trains in place. Fills `session.trainer` (what was unset), `history` and `best_epoch`.
 
     With `session.validate` the epoch with the best NDCG@10 is kept (of equals the earliest), without it the last.
@@ -79,7 +105,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _run_epoch(model: "GradientModel", prepared: Any, session: FitSession, optimizer: Optimizer, number: int) -> Epoch:
+def _run_epoch(model: Trainable, prepared: Any, session: FitSession, optimizer: Optimizer, number: int) -> Epoch:
     config = session.trainer
     for group in optimizer.param_groups:
         group["lr"] = model.learning_rate(config, number)
@@ -95,7 +121,7 @@ def _run_epoch(model: "GradientModel", prepared: Any, session: FitSession, optim
     return Epoch(number, done.loss, done.samples, seconds, _validate(model, session))
 
 
-def _validate(model: "GradientModel", session: FitSession) -> Mapping[str, float]:
+def _validate(model: Trainable, session: FitSession) -> Mapping[str, float]:
     if session.validate is None:
         return {}
     with torch.no_grad():
@@ -123,7 +149,7 @@ class _deterministic_cuda:  # noqa: N801
         torch.use_deterministic_algorithms(self._before)
 
 
-def _identity(model: "GradientModel", data: TrainingData, session: FitSession) -> str:
+def _identity(model: Trainable, data: TrainingData, session: FitSession) -> str:
     """A hash of everything that decides what the fit computes."""
     digest = hashlib.sha256()
     for part in (type(model).__name__, model.config.model_dump_json(), session.trainer.model_dump_json()):
@@ -141,7 +167,7 @@ def _identity(model: "GradientModel", data: TrainingData, session: FitSession) -
 def _save(
     folder: Path,
     session: FitSession,
-    model: "GradientModel",
+    model: Trainable,
     optimizer: Optimizer,
     kept: Mapping[str, Tensor],
     identity: str,
@@ -157,7 +183,7 @@ def _save(
     checkpoint.write(folder, len(history), tensors, {"identity": identity, "history": history})
 
 
-def _resume(session: FitSession, model: "GradientModel", optimizer: Optimizer, identity: str) -> dict[str, Tensor]:
+def _resume(session: FitSession, model: Trainable, optimizer: Optimizer, identity: str) -> dict[str, Tensor]:
     """Takes up the newest good checkpoint, if there is one. Returns the kept weights."""
     assert session.checkpoints is not None
     found = checkpoint.read_newest(session.checkpoints)

@@ -36,7 +36,10 @@ pre { margin: 4px 0 14px; white-space: pre-wrap; overflow-wrap: anywhere; font: 
 pre:last-child { margin-bottom: 0; } pre span { color: var(--soft); }
 @media (max-width: 560px) { main { padding: 20px 12px 40px; } th, td { padding: 7px 10px; } .facts th { width: 120px; }
   .tiles { grid-template-columns: 1fr 1fr; } .wide { min-width: 540px; } }
-@media print { svg { min-width: 0; max-width: 640px; } .example { break-inside: avoid; } }
+@media print { svg { min-width: 0; max-width: 520px; } .wide { min-width: 0; }
+  .columns { grid-template-columns: 1fr 1fr; }
+  .facts th { width: 110px; font-size: 11px; } .example { grid-template-columns: 1fr 1fr 1fr; } pre { font-size: 10px; }
+  .example ol, .example ul { font-size: 11px; } .tiles { grid-template-columns: repeat(5, 1fr); } }
 """
 
 
@@ -54,7 +57,7 @@ def render(
         _verdict(result),
         _headline(result, training, scores, floor),
         "<h2>How good it is</h2>",
-        _metrics(name, scores, floor),
+        _metrics(name, scores, floor, result["level"]),
         _card(as_svg(metric_at_k(curves(name, scores, floor)))),
         "<h2>Why it was " + ("promoted" if result["decision"]["promote"] else "refused") + "</h2>",
         _checks(result["decision"]["checks"]),
@@ -128,10 +131,10 @@ def _skipped(cached: Sequence[str]) -> str:
     return f"skipped: {', '.join(cached)}" if cached else "nothing was skipped"
 
 
-def _metrics(name: str, scores: Mapping[str, Any], floor: Mapping[str, Any]) -> str:
-    heads = [name, f"95% interval of {name}"]
+def _metrics(name: str, scores: Mapping[str, Any], floor: Mapping[str, Any], level: float) -> str:
+    heads = [name, f"{level:.0%} interval of {name}"]
     if name != FLOOR:
-        heads = [name, FLOOR, "difference", heads[1], f"95% interval of {FLOOR}"]
+        heads = [name, FLOOR, "difference", heads[1], f"{level:.0%} interval of {FLOOR}"]
     head = "".join(f'<th class="number">{escape(text)}</th>' for text in heads)
     rows: list[str] = []
     for part, meaning in PARTS.items():

@@ -33,7 +33,8 @@ tr.failed td { background: var(--bad-bg); }
 td.mark { font-weight: 600; white-space: nowrap; }
 code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 32px; font-size: 13px; }
-@media print { body { background: none; font-size: 12px; } th, td { padding: 4px 10px; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }
+@media print { body { background: none; font-size: 11px; } main { max-width: none; padding: 0; }
+  th, td { padding: 3px 8px; } h2 { margin-top: 20px; break-after: avoid; } code { font-size: 10px; }
   .card, .tile, .banner, tr { break-inside: avoid; } * { print-color-adjust: exact; } }
 """
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
 from tasks.evaluate.config import EvaluateConfig
@@ -18,7 +19,7 @@ from tasks.store.store import Store, Writer
 from tasks.store.tables import fingerprint
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: EvaluateConfig) -> EvaluatedRef:
     """Scores a trained model on the test rows, or finds its scores."""
     ranking = code_hash("models.serving")
@@ -44,7 +45,7 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
     return EvaluatedRef(key, built.path, built.cached)
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def evaluate_beside(
     store: Store, samples: SampleRefs, trained: TrainedRef, champion: Champion, ref: ChampionRef, config: EvaluateConfig
 ) -> EvaluatedRef:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DownloadFailed
 from tasks.ingest.config import IngestConfig
@@ -21,7 +22,7 @@ def can_mend(task: Any, task_run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), DownloadFailed)
 
 
-@task(retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=can_mend)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=can_mend)
 def ingest(store: Store, config: IngestConfig, files: Sequence[SourceFile] | None = None) -> Staged:
     """Stages what is not staged yet. `files`: what `identify` has already found, so that nothing is hashed twice."""
     staged = [stage(file, config, store) for file in (identify(config, store) if files is None else files)]

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
 from tasks.promote.config import GateConfig
@@ -28,7 +29,7 @@ class Promotion:
     champion: str | None  # the version that production serves after this night
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def judge(
     store: Store,
     evaluated: EvaluatedRef,
@@ -50,7 +51,7 @@ def judge(
     )
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def promote(
     store: Store,
     run: Run,

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
 from tasks.errors import DataRefused
@@ -17,7 +18,7 @@ from tasks.store.refs import SampleRefs, TrainedRef
 from tasks.store.store import Store, Writer
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def recommend(
     store: Store, samples: SampleRefs, trained: TrainedRef, version: str, run_id: str, config: RecommendConfig
 ) -> str:
@@ -62,7 +63,7 @@ def write_lists(
     return store.build(folder, write).path
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def publish(store: Store, dataset: str, folder: str) -> str:
     """Makes these lists what production serves. Returns the path that readers use."""
     return switch(store, dataset, folder)

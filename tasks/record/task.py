@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
-from tasks.cards.card import render
+from tasks.cards.card import curves, render
 from tasks.cards.examples import make_examples
 from tasks.cards.plots import learning_curve, metric_at_k
 from tasks.store.histories import read_histories
@@ -15,7 +16,7 @@ from tasks.store.store import Store
 from tasks.tracking.runs import Run
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def record(
     store: Store,
     run: Run,
@@ -37,14 +38,12 @@ def record(
     run.set_tags(tags(result))
     if training["history"]:
         run.log_figure(learning_curve(training["history"], training["best_epoch"]), "learning_curve.png")
-    curves = {"popularity (floor)": below["curves"], result["model"]["config"]["name"]: judged["curves"]}
-    run.log_figure(metric_at_k(curves), "metric_at_k.png")
+    run.log_figure(metric_at_k(curves(result["model"]["config"]["name"], judged, below)), "metric_at_k.png")
     run.log_text(store.path(valid.report).read_text(encoding="utf-8"), "validation.html")
     bundle = Bundle.load(store.path(trained.path))
     split = samples.split
-    examples = make_examples(
-        bundle, store.read(split.items), store.read(split.test), read_histories(store.read(samples.known))
-    )
+    known = read_histories(store.read(samples.known))
+    examples = make_examples(bundle, store.read(split.items), store.read(split.test), known, split.keeps_repeats)
     run.log_text(render(result, training, judged, below, examples), "card.html")
 
 

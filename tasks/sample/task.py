@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.base import Ragged
 from tasks.ids import index_in
@@ -19,7 +20,7 @@ from tasks.store.refs import DatasetRef, SampleRefs, SplitRefs
 from tasks.store.store import Store, Writer
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def sample(store: Store, split: SplitRefs, candidates: str | None = None) -> SampleRefs:
     """Freezes what training and judging read, or finds it."""
     key = make_key(__name__, split.key, content_hash(candidates, "evaluate.candidates"))
@@ -55,9 +56,8 @@ def make_histories(
 def _histories(tables: list[pa.Table], n_users: int) -> Ragged:
     users_R = np.concatenate([table["user_idx"].to_numpy() for table in tables])
     items_R = np.concatenate([table["item_idx"].to_numpy() for table in tables])
-    order_R = np.argsort(
-        np.concatenate([table["place"].to_numpy() for table in tables])
-    )  # parts may interleave in time
+    place_R = np.concatenate([table["place"].to_numpy() for table in tables])
+    order_R = np.argsort(place_R)  # parts may interleave in time
     order_R = order_R[(users_R[order_R] >= 0) & (items_R[order_R] >= 0)]
     return Ragged.from_pairs(users_R[order_R], items_R[order_R], n_users)
 

@@ -14,7 +14,7 @@ class SplitConfig(Frozen):
 
     protocol: Protocol | None = None
     """temporal: one cut in time; leave_last_out: each user's last row; random; given: split.test judges.
-    Unset: leave_last_out for MovieLens, given where test rows are given, else temporal, or random without timestamps."""
+    Unset: leave_last_out for MovieLens, given where test rows are given, else temporal (random without timestamps)."""
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """temporal and random: share of the rows that judge."""
     valid_share: float = Field(default=0.1, gt=0, lt=1)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tasks.pairs_file import content_hash, read_candidates, read_pairs
 from tasks.split.assemble import Split, assemble, drop_repeats
@@ -19,7 +20,7 @@ from tasks.store.refs import DatasetRef, SnapshotRef, SplitRefs
 from tasks.store.store import Store, Writer
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def split(
     store: Store,
     snapshot: SnapshotRef,

@@ -60,7 +60,7 @@ def write_json(final: Path, content: Any) -> None:
 
 
 def remove_unheld(temporary: Path) -> bool:
-    """Removes what a killed run left under a temporary name; leaves alone, and returns False for, what is being written."""
+    """Removes what a killed run left under a temporary name. False for what a run is writing: that is left alone."""
     try:
         if temporary.is_symlink():
             temporary.unlink()

@@ -15,9 +15,10 @@ def histories_table(histories: Ragged) -> pa.Table:
 
 
 def read_histories(table: pa.Table) -> Ragged:
-    """The inverse, without touching a row."""
+    """The inverse, in whole arrays."""
     items = table["items"].combine_chunks()
     items = items.cast(pa.large_list(pa.int32()))
     offsets_U1 = items.offsets.to_numpy().astype(np.int64)
     values_R = items.values.to_numpy()[offsets_U1[0] : offsets_U1[-1]] if len(offsets_U1) else np.empty(0, np.int32)
-    return Ragged(offsets_U1 - offsets_U1[0], np.ascontiguousarray(values_R, dtype=np.int32))
+    # writable, as torch wants every array that it shares
+    return Ragged(offsets_U1 - offsets_U1[0], np.require(values_R, np.int32, ["C", "W"]))

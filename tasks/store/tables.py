@@ -1,11 +1,12 @@
 """Parquet in and out, and the fingerprint of a table's rows."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.errors import RunFailed
@@ -30,15 +31,27 @@ class _HashSink:
 def fingerprint(table: pa.Table) -> str:
     """sha256 of the rows in their order, whatever the chunks, the file's compression or its metadata."""
     sink = _HashSink()
-    for field, column in zip(table.schema, table.columns, strict=True):
-        sink.write(f"{field.name}\0{field.type}\0{len(column)}\0{column.null_count}\0".encode())
-        # What lies in memory under a null, and in the last byte of a bitmap, is not data: nulls go apart, bits as bytes.
-        for values in ([column.is_valid()] if column.null_count else []) + [column.drop_null()]:
-            plain = values.cast(pa.uint8()) if pa.types.is_boolean(values.type) else values
-            part = pa.table([plain.combine_chunks()], names=[""])
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        sink.write(f"{name}\0{len(column)}\0".encode())
+        for kind, values in _parts(column):
+            part = pa.table([values.combine_chunks()], names=[kind])
             with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), part.schema) as writer:
                 writer.write_table(part, max_chunksize=1 << 20)
     return sink.digest.hexdigest()
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """A column without what is no data: memory under a null, the last bits of a bitmap, the name in a list's type."""
+    if column.null_count:
+        yield "valid", column.is_valid().cast(pa.uint8())
+        column = column.drop_null()
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        yield "lengths", pc.list_value_length(column)
+        yield from _parts(pc.list_flatten(column))
+    elif pa.types.is_boolean(column.type):
+        yield "booleans", column.cast(pa.uint8())
+    else:
+        yield "values", column
 
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema | None = None) -> None:

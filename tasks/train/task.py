@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from models.base import Callback, Ragged, TrainingData, TrainingDiverged
 from models.bundle import Bundle, weights_hash
@@ -20,7 +21,7 @@ from tasks.store.store import Store, Writer
 from tasks.train.logic import Fitted, fit, validation_judges
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def train(
     store: Store,
     samples: SampleRefs,

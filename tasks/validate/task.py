@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DataRefused
 from tasks.store.atomic import new_file
@@ -18,7 +19,7 @@ from tasks.validate.report import render
 from tasks.validate.result import Validation, refusal
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def validate(
     store: Store, staged: tuple[StagedRef, ...], dataset: str, config: ChecksConfig, as_of: datetime
 ) -> Validated:

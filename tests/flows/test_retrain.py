@@ -156,7 +156,7 @@ def _scores(weights: dict[str, np.ndarray], user: int) -> np.ndarray:
     users = next(t for t in weights.values() if t.ndim == 2 and t.shape[0] == 500)
     items = next(t for t in weights.values() if t.ndim == 2 and t.shape[0] != 500)
     bias = by_shape.get((items.shape[0],), np.zeros(items.shape[0], dtype=np.float32))
-    return items @ users[user] + bias
+    return np.asarray(items @ users[user] + bias)
 
 
 def test_mlflow_shows_the_night(first: Ran, place: Place) -> None:
@@ -172,6 +172,7 @@ def test_mlflow_shows_the_night(first: Ran, place: Place) -> None:
     assert "data_dir" not in run.data.params
     assert run.data.metrics["test/ndcg_at_10"] == first.result["metrics"]["test/ndcg_at_10"]
     assert len(client.get_metric_history(run.info.run_id, "valid/ndcg_at_10")) >= first.result["best_epoch"]
+    assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == first.result["snapshot"][:32]
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"card.html", "validation.html", "learning_curve.png", "metric_at_k.png"} <= names

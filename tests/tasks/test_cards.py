@@ -56,6 +56,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "seconds": {"startup": 1.0, "ingest": 2.0, "train": 6.0, "total": 10.0},
         "cached": ["ingest"],
         "peak_mb": 812.4,
+        "level": 0.95,
         "decision": {"promote": True, "checks": [{"name": "beats popularity", "passed": True, "detail": "by 0.02"}]},
         "model": {
             "name": "encore-films",

@@ -308,7 +308,7 @@ def test_only_downloads_are_tried_again():
 
     assert can_mend(None, None, State(DownloadFailed("x")))
     assert not can_mend(None, None, State(DataRefused("x")))
-    assert ingest.retries == 3
+    assert ingest.retries == 2
 
 
 def test_a_url_is_shown_without_its_password():

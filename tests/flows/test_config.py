@@ -1,0 +1,130 @@
+"""The one configuration: what is filled in, what excludes what, and that it cannot change."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from flows.config import PipelineConfig, Settings
+from models.registry import MODELS, make_config, model_class
+from tasks.store.keys import make_hash
+
+
+def config(**sections: object) -> PipelineConfig:
+    return PipelineConfig.model_validate(sections)
+
+
+def test_defaults_that_depend_on_other_fields_are_filled_in() -> None:
+    resolved = config().resolved()
+    assert (resolved.ingest.name, resolved.experiment, resolved.registered_model) == (
+        "movielens-100k",
+        "movielens-100k",
+        "encore-movielens-100k",
+    )
+    own = config(ingest={"name": "mine"}, experiment="e", registered_model="r").resolved()
+    assert (own.ingest.name, own.experiment, own.registered_model) == ("mine", "e", "r")
+    assert resolved.resolved() == resolved
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_unset_trainer_field_takes_the_models_own_value(name: str) -> None:
+    recommended = model_class(name).Config.recommended
+    trainer = config(model={"name": name}, trainer={"epochs": 3}).resolved().trainer
+    assert trainer.epochs == 3
+    for field, value in recommended.items():
+        if field != "epochs":
+            assert getattr(trainer, field) == value
+
+
+@pytest.mark.parametrize(
+    ("sections", "protocol"),
+    [
+        ({}, "leave_last_out"),
+        ({"ingest": {"source": "movielens-1m"}}, "leave_last_out"),
+        ({"ingest": {"source": "synthetic"}}, None),
+        ({"ingest": {"interactions": "a.csv"}}, None),
+        ({"split": {"test": "t.csv"}}, "given"),
+        ({"evaluate": {"candidates": "c.csv"}}, "given"),
+        ({"split": {"protocol": "random"}}, "random"),
+        ({"split": {"protocol": "leave_last_out"}, "ingest": {"interactions": "a.csv"}}, "leave_last_out"),
+    ],
+)
+def test_the_protocol_follows_the_source_and_the_files(sections: dict[str, object], protocol: str | None) -> None:
+    assert config(**sections).resolved().split.protocol == protocol
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"split": {"protocol": "given"}},
+        {"split": {"valid": "v.csv"}},
+        {"split": {"protocol": "given", "valid": "v.csv"}},
+        {"split": {"protocol": "temporal", "test": "t.csv"}},
+        {"ingest": {"source": "files"}},
+        {"ingest": {"source": "synthetic", "interactions": "a.csv"}},
+        {"model": {"name": "no_such_model"}},
+        {"model": {"name": "popularity", "dim": 3}},
+        {"experimant": "x"},
+        {"gate": {"tolerance": -1}},
+        {"gate": {"level": 1}},
+        {"evaluate": {"cutoffs": []}},
+        {"evaluate": {"cutoffs": [0]}},
+        {"recommend": {"k": 0}},
+        {"registered_model": "a/b"},
+    ],
+)
+def test_what_does_not_fit_together_is_an_error(sections: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        config(**sections)
+
+
+def test_fields_of_the_model_without_its_name_are_the_defaults() -> None:
+    assert config(model={"dim": 5}).model == make_config("bpr_mf", dim=5)
+
+
+def test_it_is_frozen_and_survives_json() -> None:
+    one = config(model={"name": "popularity"}, evaluate={"cutoffs": "5,7"}).resolved()
+    with pytest.raises(ValidationError):
+        one.experiment = "other"  # type: ignore[misc]
+    again = PipelineConfig.model_validate(one.model_dump(mode="json"))
+    assert again == one
+    assert make_hash(again) == make_hash(one)
+    assert make_hash(config(recommend={"k": 3})) != make_hash(config())
+
+
+def test_files_of_one_name_in_two_folders_are_two_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = config(ingest={"interactions": "log.csv.gz"}), str(tmp_path / "log.csv.gz")
+    assert relative.dataset == config(ingest={"interactions": absolute}).dataset
+    assert relative.dataset.startswith("log-")
+    assert relative.dataset != config(ingest={"interactions": "other/log.csv.gz"}).dataset
+
+
+def test_settings_are_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Settings(data_dir=Path("d"), tracking_uri="sqlite:///m.db").resolved()
+    assert (made.data_dir, made.tracking_uri) == (tmp_path / "d", f"sqlite:///{tmp_path}/m.db")
+    assert abs(made.night - datetime.now(UTC)) < timedelta(minutes=1)
+    assert made.resolved() == made
+    for uri in ("http://host:5000", "sqlite:////abs/m.db", "postgresql://u@h/db"):
+        assert Settings(tracking_uri=uri).resolved().tracking_uri == uri
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2024-05-06", datetime(2024, 5, 6, tzinfo=UTC)),
+        ("2024-05-06T07:08:09", datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("2024-05-06T07:00+02:00", datetime(2024, 5, 6, 7, tzinfo=timezone(timedelta(hours=2)))),
+    ],
+)
+def test_a_date_without_an_offset_is_utc(text: str, instant: datetime) -> None:
+    night = Settings.model_validate({"as_of": text}).resolved().night
+    assert night == instant
+    assert night.tzinfo is not None
+
+
+def test_unresolved_settings_have_no_night() -> None:
+    with pytest.raises(ValueError, match="not resolved"):
+        _ = Settings().night

@@ -1,0 +1,166 @@
+"""What is shipped comes back as it was, or is refused."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from models.base import Ragged
+from models.bundle import Bundle, BundleDamaged, weights_hash
+from models.ids import IdMap
+from tests.factories import FixedScores, make_bundle
+
+NAMES = ["popularity", "bpr_mf"]
+
+
+def lists(bundle: Bundle, **more: object) -> list[object]:
+    stranger = [-5] if bundle.users.are_integers else ["nobody"]
+    found = bundle.recommend([*bundle.users.ids_N.tolist(), *stranger], 7, **more)  # type: ignore[arg-type]
+    return [one.tolist() for one in found]
+
+
+@pytest.mark.parametrize("kind", ["int", "id-", "é"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loaded_bundle_gives_equal_lists(name: str, kind: str, tmp_path: Path) -> None:
+    bundle = make_bundle(name, kind, history_length=4)
+    bundle.save(tmp_path)
+    again = Bundle.load(tmp_path)
+    assert lists(again) == lists(bundle)
+    assert lists(again, exclude_seen=False) == lists(bundle, exclude_seen=False)
+    assert weights_hash(again.model.weights()) == weights_hash(bundle.model.weights())
+    assert json.loads((tmp_path / "bundle.json").read_text())["weights_sha256"] == weights_hash(bundle.model.weights())
+    assert (again.dataset, again.history_length) == ("tiny", 4)
+    assert again.users.are_integers == again.items.are_integers == (kind == "int")
+    assert again.model.config == bundle.model.config
+
+
+def test_one_list_may_be_fitted_and_served(tmp_path: Path) -> None:
+    bundle = make_bundle()
+    replace(bundle, served=bundle.fitted).save(tmp_path)
+    assert Bundle.load(tmp_path).served.items_R.tolist() == bundle.fitted.items_R.tolist()
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "weights.safetensors", "catalogue.safetensors"])
+def test_a_flipped_bit_anywhere_is_refused(file: str, tmp_path: Path) -> None:
+    make_bundle("bpr_mf").save(tmp_path)
+    good = (tmp_path / file).read_bytes()
+    for at in np.linspace(0, len(good) - 1, 60).astype(int):
+        bad = bytearray(good)
+        bad[at] ^= 1
+        (tmp_path / file).write_bytes(bad)
+        with pytest.raises(BundleDamaged):
+            Bundle.load(tmp_path)
+    (tmp_path / file).write_bytes(good)
+    Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "weights.safetensors", "catalogue.safetensors"])
+def test_a_missing_file_is_named(file: str, tmp_path: Path) -> None:
+    make_bundle().save(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(BundleDamaged, match=f"{file} is missing"):
+        Bundle.load(tmp_path)
+
+
+def test_pairs_of_the_fit_are_told_from_others() -> None:
+    bundle = make_bundle()  # users 10.., items 100..; served holds one hidden item more than was fitted
+    fitted = set(zip(bundle.fitted.users_R.tolist(), bundle.fitted.items_R.tolist(), strict=True))
+    users, items = (grid.ravel() for grid in np.meshgrid(np.arange(24), np.arange(20), indexing="ij"))
+    expected = [pair in fitted for pair in zip(users.tolist(), items.tolist(), strict=True)]
+    assert bundle.was_fitted_on(users + 10, items + 100).tolist() == expected
+    assert bundle.was_fitted_on((users + 10).astype(str), (items + 100).astype(str)).tolist() == expected
+    assert not bundle.was_fitted_on(np.array([9, 10, 99]), np.array([100, 99, 999])).any()
+    assert not bundle.was_fitted_on(np.arange(34), np.full(34, 999)).any()
+    assert not bundle.was_fitted_on(np.full(20, 9), np.arange(20) + 100).any()
+
+
+class Shown(FixedScores):
+    """Remembers what it was shown."""
+
+    def score(self, query: object) -> torch.Tensor:
+        self.query = query
+        return super().score(query)  # type: ignore[arg-type]
+
+
+def shown(history_length: int | None) -> tuple[Shown, Bundle]:
+    model = Shown(np.array([[4, 3, 2, 1]]))
+    served = Ragged(np.array([0, 3]), np.array([2, 0, 3], dtype=np.int32))
+    ids = IdMap(np.array(["u"])), IdMap(np.array(["a", "b", "c", "d"]))
+    return model, Bundle("tiny", model, *ids, fitted=served, served=served, history_length=history_length)
+
+
+@pytest.mark.parametrize(("length", "history"), [(None, [2, 0, 3]), (2, [0, 3]), (9, [2, 0, 3])])
+def test_the_model_is_shown_the_latest_items_and_all_are_masked(length: int | None, history: list[int]) -> None:
+    model, bundle = shown(length)
+    items_UK, score_UK, fallback_U = bundle.recommend(["u"], 4)
+    assert model.query.histories.row(0).tolist() == history  # type: ignore[attr-defined]
+    assert items_UK[0][np.isfinite(score_UK[0])].tolist() == ["b"]
+    assert fallback_U.tolist() == [False]
+
+
+def test_given_histories_replace_what_the_bundle_knows() -> None:
+    model, bundle = shown(None)
+    raw = np.array([0, 3, 3]), np.array(["d", "unknown", "a"])
+    items_UK, score_UK, fallback_U = bundle.recommend(["u", "stranger"], 4, raw)
+    assert model.query.histories.row(0).tolist() == [3, 0]  # type: ignore[attr-defined]
+    assert items_UK[0][np.isfinite(score_UK[0])].tolist() == ["b", "c"]
+    # popularity: a, c and d have one row each, b none
+    assert items_UK[1].tolist() == ["a", "c", "d", "b"]
+    assert score_UK[1].tolist() == [1, 1, 1, 0]
+    assert fallback_U.tolist() == [False, True]
+    everything = bundle.recommend(["u"], 4, (np.array([0, 1]), np.array(["a"])), exclude_seen=False)
+    assert everything[0].tolist() == [["a", "b", "c", "d"]]
+
+
+def test_the_hash_of_weights_tells_names_types_shapes_and_values_apart() -> None:
+    base = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1)}
+    same = {"b": torch.tensor(1), "a": torch.arange(6.0).reshape(3, 2).reshape(2, 3).clone()}
+    others = [
+        {**base, "a": base["a"].reshape(3, 2)},
+        {**base, "a": base["a"].double()},
+        {**base, "a": base["a"].int()},
+        {**base, "b": torch.tensor(2)},
+        {"a": base["a"], "c": base["b"]},
+        {**base, "a": base["a"].T.contiguous().T.flip(0)},
+    ]
+    assert weights_hash(same) == weights_hash(base)
+    assert weights_hash({**base, "a": base["a"].T.contiguous().T}) == weights_hash(base)
+    assert len({weights_hash(one) for one in [base, *others]}) == 7
+
+
+def test_the_code_works_under_another_name(tmp_path: Path) -> None:
+    """A model artefact carries our code under a private name, beside a stranger's package called `models`."""
+    bundle = make_bundle("bpr_mf", "id-")
+    (tmp_path / "bundle").mkdir()
+    bundle.save(tmp_path / "bundle")
+    source = Path(next(iter(models.__path__)))
+    shutil.copytree(source, tmp_path / "private_models", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("raise ImportError('a stranger')\n")
+    code = (
+        "import importlib, json, sys\nfrom pathlib import Path\n"
+        "bundle = importlib.import_module('private_models.bundle').Bundle.load(Path('bundle'))\n"
+        "items, score, _ = bundle.recommend(bundle.users.ids_N, 5)\n"
+        "assert not {'models', 'tasks', 'flows'} & set(sys.modules), 'ours was imported'\n"
+        "print(json.dumps([items.tolist(), score.tolist()]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    items_UK, score_UK, _ = bundle.recommend(bundle.users.ids_N, 5)
+    found = json.loads(done.stdout)
+    assert found[0] == items_UK.tolist()
+    assert np.array(found[1]) == pytest.approx(score_UK, abs=1e-6)
+
+
+def test_the_public_name_is_still_ours() -> None:
+    assert importlib.import_module("models.bundle").Bundle is Bundle

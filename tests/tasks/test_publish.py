@@ -1,0 +1,254 @@
+"""Every user's list: complete, new to them, in their own ids, and switched in one step."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.base import Ragged
+from models.bundle import Bundle
+from models.config import TrainerConfig
+from models.ids import IdMap
+from models.registry import make_config
+from tasks.errors import ConfigError, DataRefused
+from tasks.publish import logic
+from tasks.publish.config import RecommendConfig
+from tasks.publish.logic import recommend_all, recommend_some, recommend_strangers
+from tasks.publish.pointer import LISTS, published, switch
+from tasks.publish.task import publish, recommend, recommend_champion, write_lists
+from tasks.sample.task import sample
+from tasks.schema import TEST_ROWS
+from tasks.split.config import SplitConfig
+from tasks.split.task import split
+from tasks.store.refs import SampleRefs, TrainedRef
+from tasks.store.store import Store
+from tasks.train.task import train
+from tests.factories import FixedScores, make_bundle, make_snapshot, tiny_log
+
+COLUMNS = ["user_id", "rank", "item_id", "score", "model_version", "reason"]
+
+
+def bundle_of(score_UI: object, served: list[list[int]], kind: str = "int") -> Bundle:
+    """Users 10, 11, … and items 100, 101, …; fitted and served are one."""
+    scores_UI = np.asarray(score_UI)
+    offsets_U1 = np.cumsum([0, *map(len, served)]).astype(np.int64)
+    had = Ragged(offsets_U1, np.array([item for one in served for item in one], dtype=np.int32))
+    users, items = np.arange(len(served)) + 10, np.arange(scores_UI.shape[1]) + 100
+    user_ids, item_ids = (IdMap(one if kind == "int" else np.char.add(kind, one.astype(str))) for one in (users, items))
+    return Bundle("tiny", FixedScores(scores_UI), user_ids, item_ids, fitted=had, served=had)
+
+
+# user 10 had item 100, user 11 had 101 and 102, user 12 had all
+HAD = [[0], [2, 1], [0, 1, 2, 3]]
+BUNDLE = bundle_of([[9, 1, 3, 3], [2, 9, 9, 5], [1, 2, 3, 4]], HAD)
+
+
+def frame(tables: Iterable[pa.Table]) -> pd.DataFrame:
+    made: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return made
+
+
+def lists(table: pd.DataFrame) -> dict[Any, list[Any]]:
+    return {user: rows["item_id"].tolist() for user, rows in table.groupby("user_id", sort=False)}
+
+
+def test_lists_by_hand() -> None:
+    made = frame(recommend_all(BUNDLE, 3, True, "7"))
+    assert made.columns.tolist() == COLUMNS
+    # 102 and 103 tie for user 10: the catalogue's order decides; user 12 has nothing left
+    assert lists(made) == {10: [102, 103, 101], 11: [103, 100]}
+    assert made["rank"].tolist() == [1, 2, 3, 1, 2]
+    assert made["score"].tolist() == [3, 3, 1, 5, 2]
+    assert made["model_version"].unique().tolist() == ["7"]
+    assert made["reason"].unique().tolist() == ["model"]
+
+
+def test_seen_items_may_be_shown() -> None:
+    made = frame(recommend_all(BUNDLE, 2, False, "7"))
+    assert lists(made) == {10: [100, 102], 11: [101, 102], 12: [103, 102]}
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("int", pa.int64()), ("é", pa.string())])
+def test_ids_go_out_as_they_came(kind: str, type_: pa.DataType) -> None:
+    (table,) = recommend_all(bundle_of([[1, 2]], [[0]], kind), 1, True, "1")
+    assert (table.schema.field("user_id").type, table.schema.field("item_id").type) == (type_, type_)
+    assert table["item_id"].to_pylist() == [101 if kind == "int" else "é101"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 25), st.integers(1, 15), st.integers(1, 20), st.integers(1, 7))
+def test_every_user_gets_k_new_items_or_all_that_are_left(
+    seed: int, n_users: int, n_items: int, k: int, block: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    score_UI = rng.integers(0, 4, size=(n_users, n_items)).astype(np.float32)
+    had = [rng.permutation(n_items)[: rng.integers(0, n_items + 1)].tolist() for _ in range(n_users)]
+    before = logic.BLOCK
+    logic.BLOCK = block
+    try:
+        made = frame(recommend_all(bundle_of(score_UI, had), k, True, "1"))
+    finally:
+        logic.BLOCK = before
+    found = lists(made)
+    for user in range(n_users):
+        left = sorted(set(range(n_items)) - set(had[user]), key=lambda item: (-score_UI[user, item], item))
+        assert found.get(user + 10, []) == [item + 100 for item in left[:k]]
+    for _, rows in made.groupby("user_id"):
+        assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
+
+
+# some users
+
+
+def test_some_users_come_in_the_order_asked_and_an_unknown_one_gets_the_fallback() -> None:
+    made = recommend_some(BUNDLE, ["99", "11"], 2, True, "7").to_pandas()
+    # fitted rows: items 100, 101 and 102 two each, 103 one
+    assert lists(made) == {99: [100, 101], 11: [103, 100]}
+    assert made["reason"].tolist() == ["fallback", "fallback", "model", "model"]
+    text = recommend_some(bundle_of([[1, 2]], [[0]], "u"), ["u10", "7"], 1, True, "7").to_pandas()
+    assert lists(text) == {"u10": ["u101"], "7": ["u100"]}
+
+
+@pytest.mark.parametrize("users", [["ten"], ["10", "x"], ["010"], ["1.0"]])
+def test_ids_of_the_wrong_type_are_a_wrong_option(users: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"recommend\.users: .* integers"):
+        recommend_some(BUNDLE, users, 1, True, "7")
+
+
+@pytest.mark.parametrize("given", ["10,11", " 10 , 11 ", ["10", "11"], ("10", "11")])
+def test_users_are_named_by_commas_or_a_list(given: object) -> None:
+    assert RecommendConfig(users=given).users == ("10", "11")
+
+
+# strangers
+
+
+def test_users_of_the_test_alone_get_the_fallback_without_what_they_had() -> None:
+    rows = [(-1, 0, "98", "100"), (0, 1, "10", "101"), (-1, -1, "97", "999"), (-1, 1, "98", "101")]
+    test = pa.Table.from_pylist([dict(zip(TEST_ROWS.names, row, strict=False)) for row in rows], TEST_ROWS)
+    made = frame(recommend_strangers(BUNDLE, test, 2, True, "7"))
+    assert lists(made) == {98: [102, 103], 97: [100, 101]}
+    assert made["reason"].unique().tolist() == ["fallback"]
+    assert lists(frame(recommend_strangers(BUNDLE, test, 2, False, "7")))[98] == [100, 101]
+    assert list(recommend_strangers(BUNDLE, test.slice(1, 1), 2, True, "7")) == []
+
+
+# the step
+
+
+def night(store: Store, protocol: str = "temporal", **config: object) -> tuple[SampleRefs, TrainedRef]:
+    rows = [(user, 100 + (user + n) % 12, 10 * n + user) for user in range(10) for n in range(8)]
+    rows += [(50, 100, 1000), (50, 101, 1001)]
+    snapshot = make_snapshot(store, tiny_log(*rows))
+    parts = split.fn(store, snapshot, SplitConfig(protocol=protocol, **config))
+    samples = sample.fn(store, parts)
+    return samples, train.fn(store, samples, make_config("popularity"), TrainerConfig())
+
+
+def test_everyone_is_served_and_nobody_is_shown_what_they_had(store: Store) -> None:
+    samples, trained = night(store)
+    folder = recommend.fn(store, samples, trained, "3", "abc", RecommendConfig(k=4))
+    made = pd.read_parquet(store.path(folder))
+    assert made.columns.tolist() == COLUMNS  # the folder's name, run=abc, is no column
+    found = lists(made)
+    assert sorted(found) == [*range(10), 50]
+    for user in range(10):
+        assert len(found[user]) == 4
+        assert not set(found[user]) & {100 + (user + n) % 12 for n in range(8)}
+    assert not set(found[50]) & {100, 101}
+    assert made.loc[made["user_id"] == 50, "reason"].unique().tolist() == ["fallback"]
+
+
+def test_kept_repeats_are_shown_and_given_strangers_are_not_ours(store: Store, tmp_path: Path) -> None:
+    samples, trained = night(store, repeats="keep")
+    kept = lists(pd.read_parquet(store.path(recommend.fn(store, samples, trained, "3", "a", RecommendConfig(k=12)))))
+    assert {len(items) for items in kept.values()} == {12}
+    (tmp_path / "test.csv").write_text("user_id,item_id\n0,109\n77,100\n")
+    samples, trained = night(store, "given", test=str(tmp_path / "test.csv"))
+    given_lists = lists(pd.read_parquet(store.path(recommend.fn(store, samples, trained, "3", "b", RecommendConfig()))))
+    assert 77 not in given_lists
+    assert 109 in given_lists[0]  # a test row that was not ingested is not masked
+
+
+def test_nobody_left_to_show_anything_is_refused(store: Store) -> None:
+    full = bundle_of([[1, 2]], [[0, 1]])
+    with pytest.raises(DataRefused, match="no user has an item left"):
+        write_lists(store, "recommendations/run=1", full, recommend_all(full, 3, True, "1"), "1")
+    assert list(store.path("recommendations").iterdir()) == []
+
+
+def test_the_champions_lists_come_from_the_bundle_alone(store: Store) -> None:
+    bundle = make_bundle("bpr_mf", "u")
+    every = recommend_champion(store, bundle, "2", "run=every", RecommendConfig(k=3))
+    some = recommend_champion(store, bundle, "2", "run=some", RecommendConfig(k=3, users=("u11", "nobody")))
+    table, few = pd.read_parquet(store.path(every)), pd.read_parquet(store.path(some))
+    assert len(table) == 24 * 3
+    assert lists(few)["u11"] == lists(table)["u11"]
+    assert few["reason"].tolist() == ["model"] * 3 + ["fallback"] * 3
+    assert store.manifest(every)["model_version"] == "2"
+
+
+# the pointer
+
+
+def lists_of(store: Store, run: str) -> str:
+    return write_lists(store, f"recommendations/run={run}", BUNDLE, recommend_all(BUNDLE, 2, True, run), run)
+
+
+def test_the_pointer_shows_the_last_lists_and_moves_with_the_data(store: Store, tmp_path: Path) -> None:
+    assert published(store, "tiny") is None
+    for run in ("1", "2"):
+        path = publish.fn(store, "tiny", lists_of(store, run))
+        assert path == published(store, "tiny") == f"published/tiny/{LISTS}"
+        assert pd.read_parquet(store.path(path))["model_version"].unique().tolist() == [run]
+        assert pd.read_parquet(store.path("published/tiny")).columns.tolist() == COLUMNS
+    assert not store.path("published/tiny").readlink().is_absolute()
+    assert [path.name for path in store.path("published").iterdir()] == ["tiny"]
+    store.root.rename(tmp_path / "moved")
+    moved = Store(tmp_path / "moved")
+    assert pq.read_table(moved.path(f"published/tiny/{LISTS}"))["model_version"].to_pylist()[0] == "2"
+    assert published(moved, "tiny") == f"published/tiny/{LISTS}"
+    assert published(moved, "other") is None
+
+
+def test_duckdb_reads_what_is_published(store: Store) -> None:
+    import duckdb
+
+    path = store.path(publish.fn(store, "tiny", lists_of(store, "1")))
+    found = duckdb.sql(f"select count(*), min(rank) from '{path}'")
+    assert found is not None
+    assert found.fetchall() == [(4, 1)]
+
+
+def test_a_reader_never_finds_nothing_while_the_pointer_moves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [lists_of(store, run) for run in ("1", "2")]
+    switch(store, "tiny", folders[0])
+    pointer, replace_file, moves = store.path(f"published/tiny/{LISTS}"), Path.replace, []
+
+    def watched(temporary: Path, target: Path) -> Path:
+        moves.append(pointer.is_file())  # the old lists are there up to the one call that shows the new ones
+        return replace_file(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    switch(store, "tiny", folders[1])
+    assert moves == [True]
+    assert pq.read_table(pointer)["model_version"].to_pylist()[0] == "2"
+
+
+def test_lists_that_are_gone_are_not_published(store: Store) -> None:
+    switch(store, "tiny", lists_of(store, "1"))
+    (store.path("recommendations/run=1") / LISTS).unlink()
+    assert published(store, "tiny") is None
+
+
+def test_history_length_hides_nothing_from_the_mask() -> None:
+    short = replace(BUNDLE, history_length=1)
+    assert lists(frame(recommend_all(short, 3, True, "1"))) == lists(frame(recommend_all(BUNDLE, 3, True, "1")))

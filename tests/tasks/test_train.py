@@ -1,0 +1,197 @@
+"""The validation rows choose the epoch; the refit repeats it on all rows; a kill changes nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from models.base import Callback, Epoch, Ragged, Recommender, TrainingData
+from models.bundle import Bundle, weights_hash
+from models.config import TrainerConfig
+from models.registry import make_config
+from models.serving import popularity
+from tasks.judging import Judges
+from tasks.sample.task import sample
+from tasks.split.config import SplitConfig
+from tasks.split.task import split
+from tasks.store.histories import read_histories
+from tasks.store.refs import SampleRefs
+from tasks.store.store import Store
+from tasks.train.logic import Fitted, Validation, fit, validation_judges
+from tasks.train.task import train
+from tests.factories import FixedScores, make_snapshot, tiny_log, two_communities
+
+CONFIG = make_config("bpr_mf", dim=4)
+TRAINER = TrainerConfig(epochs=5, patience=0, device="cpu", batch_size=64)
+ITEMS = 20
+
+
+def communities() -> tuple[TrainingData, TrainingData, pa.Table]:
+    """Rows to fit, the same and the hidden likes, and the hidden likes as validation rows."""
+    data, hidden = two_communities(40, ITEMS)
+    users_R = np.concatenate([data.histories.users_R, hidden.users_R])
+    items_R = np.concatenate([data.histories.items_R, hidden.items_R])
+    known = TrainingData(ITEMS, Ragged.from_pairs(users_R, items_R, 40))
+    return data, known, pa.table({"user_idx": hidden.users_R, "item_idx": hidden.items_R})
+
+
+FITTED, KNOWN, VALID = communities()
+JUDGES = validation_judges(VALID, FITTED.histories, False)
+
+
+class Watch(Callback):
+    """Remembers each phase's epochs, and dies where it is told to."""
+
+    def __init__(self, die: tuple[str, int] | None = None) -> None:
+        self.epochs: dict[str, list[int]] = {}
+        self.planned: dict[str, int] = {}
+        self.die = die
+
+    def __call__(self, phase: str) -> Sequence[Callback]:
+        watch = self
+
+        class Phase(Callback):
+            def on_start(self, model: Recommender, epochs: int, samples_per_epoch: int) -> None:
+                watch.planned[phase] = epochs
+
+            def on_epoch_end(self, model: Recommender, epoch: Epoch) -> None:
+                watch.epochs.setdefault(phase, []).append(epoch.number)
+                if watch.die == (phase, epoch.number):
+                    raise KeyboardInterrupt
+
+        return [Phase()]
+
+
+def fitted(watch: Watch | None = None, judges: Judges | None = JUDGES, **trainer: object) -> Fitted:
+    config = TRAINER.model_copy(update=trainer)
+    return fit(CONFIG, config, FITTED, KNOWN, judges, callbacks=watch or Watch())
+
+
+def test_the_refit_runs_the_best_epochs_number_on_all_known_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = iter([0.1, 0.4, 0.2, 0.4, 0.3])
+    monkeypatch.setattr(Validation, "__call__", lambda self, model: {"ndcg_at_10": next(scripted)})
+    watch = Watch()
+    made = fitted(watch)
+    assert watch.epochs == {"train": [1, 2, 3, 4, 5], "refit": [1, 2]}
+    assert (made.best_epoch, made.refitted, len(made.history)) == (2, True, 5)
+    assert made.valid == {"ndcg_at_10": 0.4}
+    assert made.data is KNOWN
+    alone = fit(CONFIG, TRAINER.model_copy(update={"epochs": 2}), KNOWN, KNOWN, None).model.weights()
+    assert weights_hash(made.model.weights()) == weights_hash(alone)
+
+
+def test_without_refit_the_model_of_the_best_epoch_stays() -> None:
+    watch = Watch()
+    made = fitted(watch, refit=False)
+    assert watch.epochs.keys() == {"train"}
+    assert made.data is FITTED
+    assert not made.refitted
+    assert JUDGES is not None
+    assert made.valid == Validation(JUDGES, FITTED, None)(made.model)
+    assert made.valid["ndcg_at_10"] == max(epoch.metrics["ndcg_at_10"] for epoch in made.history)
+
+
+def test_without_validation_rows_every_epoch_runs_once_on_all_rows() -> None:
+    assert validation_judges(VALID.slice(0, 0), FITTED.histories, False) is None
+    watch = Watch()
+    made = fitted(watch, judges=None)
+    assert watch.epochs == {"train": [1, 2, 3, 4, 5]}
+    assert (made.data, made.best_epoch, made.refitted, dict(made.valid)) == (KNOWN, 5, False, {})
+
+
+@pytest.mark.parametrize(("refit", "rows"), [(True, KNOWN), (False, FITTED)])
+def test_a_closed_form_model_is_fitted_on_the_right_rows_and_validated(refit: bool, rows: TrainingData) -> None:
+    made = fit(make_config("popularity"), TrainerConfig(refit=refit), FITTED, KNOWN, JUDGES)
+    assert made.model.weights()["count_I"].tolist() == popularity(rows.histories, ITEMS).astype(int).tolist()
+    assert made.best_epoch == 0
+    assert made.valid["hit_at_20"] == 1  # 20 items in all, so everyone's hidden one is among them
+    assert made.samples_per_second == 0
+
+
+def test_validation_masks_the_fitted_rows_and_cuts_the_history() -> None:
+    # user 0 had items 0 1 2 and is asked for 3; the model ranks 0 first, then 1, 2, 3
+    histories = Ragged(np.array([0, 3]), np.array([2, 0, 1], dtype=np.int32))
+    judges = validation_judges(pa.table({"user_idx": [0], "item_idx": [3]}), histories, False)
+    assert judges is not None
+    validate = Validation(judges, TrainingData(4, histories), 2)
+    assert validate(FixedScores(np.array([[4, 3, 2, 1]])))["ndcg_at_10"] == 1
+    assert validate.query.histories.row(0).tolist() == [0, 1]
+    repeats = validation_judges(pa.table({"user_idx": [0], "item_idx": [3]}), histories, True)
+    assert repeats is not None
+    shown = Validation(repeats, TrainingData(4, histories), None)(FixedScores(np.array([[4, 3, 2, 1]])))
+    assert shown["mrr_at_10"] == pytest.approx(1 / 4)
+
+
+# the step
+
+
+def night(store: Store) -> SampleRefs:
+    rows = [(user, 2 * ((user + n) % 10) + user % 2, n) for user in range(40) for n in range(8)]
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows)), SplitConfig(protocol="leave_last_out"))
+    return sample.fn(store, parts)
+
+
+def ran(store: Store, samples: SampleRefs, watch: Callable[[str], Sequence[Callback]] | None = None) -> Bundle:
+    ref = train.fn(store, samples, CONFIG, TRAINER, 5, watch or Watch())
+    assert not (store.path(ref.path).parent / "epochs").exists()
+    bundle = Bundle.load(store.path(ref.path))
+    assert ref.weights_sha256 == weights_hash(bundle.model.weights())
+    return bundle
+
+
+def test_the_bundle_holds_what_was_fitted_and_what_is_served(store: Store) -> None:
+    samples = night(store)
+    bundle = ran(store, samples)
+    known, served = (read_histories(store.read(ref)) for ref in (samples.known, samples.served))
+    assert bundle.fitted.items_R.tolist() == known.items_R.tolist()
+    assert bundle.served.items_R.tolist() == served.items_R.tolist()
+    assert (known.lengths_U == 7).all()
+    assert (served.lengths_U == 8).all()
+    assert bundle.users.ids_N.tolist() == list(range(40))
+    assert bundle.items.ids_N.tolist() == list(range(20))
+    assert bundle.history_length == 5
+
+
+def test_the_record_tells_what_happened(store: Store) -> None:
+    ref = train.fn(store, night(store), CONFIG, TRAINER, None, Watch())
+    record = store.manifest(ref.path)
+    assert [epoch["number"] for epoch in record["history"]] == [1, 2, 3, 4, 5]
+    best = record["history"][record["best_epoch"] - 1]["metrics"]
+    assert record["valid"] == best
+    assert best["ndcg_at_10"] == max(epoch["metrics"]["ndcg_at_10"] for epoch in record["history"])
+    assert record["refitted"]
+    assert record["n_parameters"] == 40 * 4 + 20 * 4 + 20  # vectors of users and items, and biases
+
+
+@pytest.mark.parametrize("die", [("train", 1), ("train", 4), ("refit", 1)])
+def test_a_killed_training_goes_on_to_equal_weights(die: tuple[str, int], store: Store) -> None:
+    expected = ran(Store(store.root / "uninterrupted"), night(Store(store.root / "uninterrupted"))).model.weights()
+    samples, again = night(store), Watch()
+    with pytest.raises(KeyboardInterrupt):
+        ran(store, samples, Watch(die))
+    assert list(store.root.glob("checkpoints/*/bundle")) == []
+    weights = ran(store, samples, again).model.weights()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    before = range(1, die[1] + 1) if die[0] == "train" else range(1, 6)
+    assert again.epochs.get("train", []) == [n for n in range(1, 6) if n not in before]  # none was run twice
+
+
+def test_what_was_trained_is_found_and_other_settings_are_trained_anew(store: Store) -> None:
+    samples = night(store)
+    first = train.fn(store, samples, CONFIG, TRAINER, None, Watch())
+    watch = Watch()
+    second = train.fn(store, samples, CONFIG, TRAINER, None, watch)
+    assert (first.cached, second.cached, watch.epochs) == (False, True, {})
+    assert first == second
+    others = [
+        train.fn(store, samples, make_config("popularity"), TRAINER),
+        train.fn(store, samples, CONFIG, TRAINER.model_copy(update={"seed": 1}), None, Watch()),
+        train.fn(store, samples, CONFIG, TRAINER, 3, Watch()),
+        train.fn(
+            store, replace(samples, served=replace(samples.served, fingerprint="0")), CONFIG, TRAINER, None, Watch()
+        ),
+    ]
+    assert len({first.key, *(other.key for other in others)}) == 5
