@@ -58,6 +58,8 @@ class PipelineConfig(Frozen):
         given = self.split.test or self.evaluate.candidates
         if self.split.protocol == "given" and not given:
             raise ValueError("split.protocol `given` needs split.test or evaluate.candidates")
+        if self.evaluate.candidates and self.split.protocol not in (None, "given"):
+            raise ValueError("evaluate.candidates only judge: they go with split.protocol `given`")
         if self.trainer.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
         if self.split.valid and not given:

@@ -16,7 +16,7 @@ from tasks.errors import EncoreError
 from tasks.store.keys import make_hash
 from tasks.store.lease import lease
 from tasks.store.store import Store
-from tasks.tracking.runs import EpochLogger, Run, start_run
+from tasks.tracking.runs import EpochLogger, Run, close_dead_runs, start_run
 
 
 class Night:
@@ -70,9 +70,11 @@ class Night:
             "model": self.config.model.name,
             "as_of": self.settings.night.isoformat(timespec="seconds"),
             "key": self.key,
+            "store": make_hash(str(self.settings.data_dir)),  # whose lease is held: says which runs can only be dead
         }
         name = f"{self.config.model.name} {self.settings.night:%Y-%m-%d %H:%M}"
         try:
+            close_dead_runs(self.settings.tracking_uri, self.config.experiment, tags["store"])
             self.run = start_run(self.settings.tracking_uri, self.config.experiment, name, tags)
         except BaseException:
             self._stack.close()

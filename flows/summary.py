@@ -1,6 +1,7 @@
 """A night's result for people: on the terminal, on Prefect's page, in the MLflow run's description."""
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ def mlflow_command(result: dict[str, Any]) -> str:
     uri = str(result["tracking_uri"])
     if uri.startswith("http"):
         return "is running"
+    program = Path(sys.executable).with_name("mlflow")
+    shown = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
     return (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 "
-        f"--backend-store-uri {shlex.quote(uri)}"
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {shlex.quote(str(shown))} server --workers 1 --host 127.0.0.1 "
+        f"--port 5000 --backend-store-uri {shlex.quote(uri)}"
     )
 
 

@@ -36,7 +36,6 @@ def assemble(
     log: Log,
     part_R: PartArray,
     given_test: pa.Table | None,
-    keeps_repeats: bool,
     features: tuple[pa.Table | None, pa.Table | None],
 ) -> Split:
     """Builds the tables. Ids come from all rows before the test, features from the snapshot's users and items.
@@ -50,8 +49,6 @@ def assemble(
     test = placed.filter(pa.array(part_R == Part.TEST)) if given_test is None else _not_placed(given_test)
     test = _test_rows(test, user_ids, item_ids)
     train = _split_rows(log, part_R == Part.TRAIN, user_ids, item_ids)
-    if given_test is not None and not keeps_repeats:
-        test = _not_in(test, log, known_R, user_ids, item_ids)
     for name, part in (("train on", train), ("judge by", test)):
         if not part.num_rows:
             raise DataRefused(
@@ -81,16 +78,6 @@ def _not_placed(pairs: pa.Table) -> pa.Table:
     for name in ("timestamp", "place"):
         pairs = pairs.append_column(name, pa.nulls(pairs.num_rows, TEST_ROWS.field(name).type))
     return pairs
-
-
-def _not_in(test: pa.Table, log: Log, known_R: np.ndarray, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
-    """Test rows that the user does not have among the ingested ones."""
-    known = log.table.filter(pa.array(known_R))
-    width = len(item_ids) + 1
-    known_K = index_in(known["user_id"], user_ids).astype(np.int64) * width + index_in(known["item_id"], item_ids)
-    user_T, item_T = test["user_idx"].to_numpy().astype(np.int64), test["item_idx"].to_numpy()
-    new_T = ~np.isin(user_T * width + item_T, known_K) | (user_T < 0) | (item_T < 0)
-    return test.filter(pa.array(new_T))
 
 
 def _with_features(key: str, ids: pa.Array, kind: pa.DataType, features: pa.Table | None) -> pa.Table:

@@ -3,7 +3,7 @@
 R rows, in the order of time (ties: by file, then row)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -52,6 +52,21 @@ class Log:
         from_end_R = np.empty(len(self), dtype=np.int64)
         from_end_R[order_R] = np.repeat(ends_U, counts_U) - 1 - np.arange(len(self))
         return from_end_R
+
+    def without(self, pairs: pa.Table) -> "Log":
+        """The log without these pairs (user_id, item_id as text)."""
+        users_P, items_P = index_in(pairs["user_id"], self.user_ids), index_in(pairs["item_id"], self.item_ids)
+        known_P = (users_P >= 0) & (items_P >= 0)
+        judged_P = (users_P.astype(np.int64) * len(self.item_ids) + items_P)[known_P]
+        kept_R = ~np.isin(self.pairs(), judged_P)
+        time_R = self.time_R[kept_R] if self.time_R is not None else None
+        return replace(
+            self,
+            users_R=self.users_R[kept_R],
+            items_R=self.items_R[kept_R],
+            time_R=time_R,
+            table=self.table.filter(pa.array(kept_R)),
+        )
 
     def counts(self) -> npt.NDArray[np.int64]:
         """[R] how many rows the row's user has."""

@@ -62,12 +62,16 @@ def split_log(
     """Assigns every row to its part, audits the split and builds its tables. Returns the protocol it used, too."""
     protocol = config.protocol or ("temporal" if log.time_R is not None else "random")
     keeps = config.repeats == "keep"
-    given_test = _given_test(config, candidates) if protocol == "given" else None
+    given_test = None
+    if protocol == "given":
+        given_test, judged = _given_rows(config, candidates)
+        # Given rows only judge: where they were ingested too, they are not trained on, unless repeats are wanted.
+        log = log if keeps else log.without(judged)
     part_R = _assign(log, protocol, config)
     if not keeps:
         part_R = drop_repeats(log, part_R)
     audit(log, part_R, protocol, keeps)
-    return protocol, assemble(log, part_R, given_test, keeps, features)
+    return protocol, assemble(log, part_R, given_test, features)
 
 
 def _assign(log: Log, protocol: str, config: SplitConfig) -> PartArray:
@@ -80,12 +84,13 @@ def _assign(log: Log, protocol: str, config: SplitConfig) -> PartArray:
     return given(log, config, read_pairs(config.valid, "split.valid") if config.valid else None)
 
 
-def _given_test(config: SplitConfig, candidates: str | None) -> pa.Table:
-    if config.test:
-        return read_pairs(config.test, "split.test")
-    assert candidates is not None  # the configuration refuses `given` without either
-    rows = read_candidates(candidates)
-    return rows.filter(rows["relevant"]).select(["user_id", "item_id"])
+def _given_rows(config: SplitConfig, candidates: str | None) -> tuple[pa.Table, pa.Table]:
+    """The test rows, and all pairs that only judge: these and the relevant candidates."""
+    tables = [read_pairs(config.test, "split.test")] if config.test else []
+    if candidates is not None:
+        rows = read_candidates(candidates)
+        tables.append(rows.filter(rows["relevant"]).select(["user_id", "item_id"]))
+    return tables[0], pa.concat_tables(tables)  # the configuration refuses `given` without either
 
 
 def _rows(store: Store, refs: tuple[DatasetRef, ...]) -> pa.Table:

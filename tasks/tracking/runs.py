@@ -114,6 +114,21 @@ def start_run(tracking_uri: str, experiment: str, name: str, tags: Mapping[str, 
     return Run(tracking_uri, experiment, run.info.experiment_id, run.info.run_id)
 
 
+def close_dead_runs(tracking_uri: str, experiment: str, store: str) -> int:
+    """Ends the runs that a killed night of this data folder left RUNNING; call it only under the lease.
+
+    Returns how many there were.
+    """
+    client = MlflowClient(tracking_uri)
+    if (found := client.get_experiment_by_name(experiment)) is None:
+        return 0
+    dead = client.search_runs([found.experiment_id], f"attributes.status = 'RUNNING' and tags.store = '{store}'")
+    for run in dead:
+        client.set_tag(run.info.run_id, "decision", "failed")
+        Run(tracking_uri, experiment, found.experiment_id, run.info.run_id).finish("KILLED", "The process was killed.")
+    return len(dead)
+
+
 def run_exists(tracking_uri: str, run_id: str) -> bool:
     with suppress(MlflowException):
         return bool(MlflowClient(tracking_uri).get_run(run_id).info.status == "FINISHED")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,34 @@ def test_movielens_100k_as_the_readme_says(tmp_path: Path) -> None:
     assert metrics["test/ndcg_at_10"] > 0.06
     assert ran.result["decision"]["promote"]
     assert ran.result["rows"]["read"] == 100_000
+
+
+@pytest.mark.slow
+def test_a_night_killed_in_training_goes_on_and_ends_alike(tmp_path: Path, prefect_database: None) -> None:
+    """SIGKILL after some epochs; the next night takes them up and ends with the weights of one left in peace."""
+    from mlflow import MlflowClient
+
+    words = (*SYNTHETIC, "--trainer.epochs=60", "--trainer.patience=0", "--ingest.rows=300000")
+    for name in ("killed", "left"):
+        (tmp_path / name).mkdir()
+    killed, left = Place(tmp_path / "killed"), Place(tmp_path / "left")
+    command = [sys.executable, "-m", "flows", "retrain", *(word for word in words if word != "--ingest.rows=20000")]
+    environment = {**os.environ, "ENCORE_DATA_DIR": "data", "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}
+    process = subprocess.Popen(command, cwd=killed.root, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not len(list(killed.root.glob("data/checkpoints/*/epochs/valid/*.safetensors"))) >= 2:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    again, whole = killed.encore(*command[3:]), left.encore(*command[3:])
+    assert again.status == whole.status == 0, again.err + whole.err
+    assert again.result["weights_sha256"] == whole.result["weights_sha256"]
+    assert again.result["metrics"] == whole.result["metrics"]
+    assert not list(killed.root.glob("data/**/.tmp-*"))
+    client = MlflowClient(f"sqlite:///{killed.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("synthetic")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "KILLED"]

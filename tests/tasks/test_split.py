@@ -248,11 +248,22 @@ def test_a_validation_row_that_was_not_ingested_is_named(tmp_path: Path) -> None
         parts((1, "a", 1), (2, "b", 2), protocol="given", test=test, valid=valid)
 
 
-def test_a_given_row_that_the_user_already_had_cannot_judge_unless_repeats_are_kept(tmp_path: Path) -> None:
+def test_a_given_row_that_was_ingested_too_only_judges_unless_repeats_are_kept(tmp_path: Path) -> None:
     file = pairs_file(tmp_path / "test.csv", (1, "a"), (1, "c"))
     rows = [(1, "a", 1), (1, "b", 2)]
-    assert parts(*rows, protocol="given", test=file)["test"] == [("1", "c")]
-    assert parts(*rows, protocol="given", test=file, repeats="keep")["test"] == [("1", "a"), ("1", "c")]
+    made = parts(*rows, protocol="given", test=file)
+    assert (made["train"], made["test"]) == ([("1", "b")], [("1", "a"), ("1", "c")])
+    kept = parts(*rows, protocol="given", test=file, repeats="keep")
+    assert (kept["train"], kept["test"]) == ([("1", "a"), ("1", "b")], [("1", "a"), ("1", "c")])
+
+
+def test_relevant_candidates_are_not_trained_on_beside_a_given_test(tmp_path: Path) -> None:
+    test = pairs_file(tmp_path / "test.csv", (1, "c"))
+    candidates = pairs_file(tmp_path / "cand.csv", (1, "a", 1), (1, "b", 0), header="user_id,item_id,relevant")
+    log = make_log(tiny_log((1, "a", 1), (1, "b", 2), (2, "a", 3)), None)
+    _, made = split_log(log, SplitConfig(protocol="given", test=test), candidates=candidates)
+    assert raw(made)["train"] == [("1", "b"), ("2", "a")]
+    assert raw(made)["test"] == [("1", "c")]
 
 
 def test_the_relevant_candidates_are_the_test_rows_where_none_are_given(tmp_path: Path) -> None:
@@ -265,9 +276,9 @@ def test_the_relevant_candidates_are_the_test_rows_where_none_are_given(tmp_path
     assert raw(made)["test"] == [("1", "c"), ("2", "c")]
 
 
-def test_a_test_that_repeats_only_what_was_trained_on_is_refused(tmp_path: Path) -> None:
-    file = pairs_file(tmp_path / "test.csv", (1, "a"))
-    with pytest.raises(DataRefused, match="judge by"):
+def test_a_test_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    file = pairs_file(tmp_path / "test.csv", (1, "a"), (1, "b"))
+    with pytest.raises(DataRefused, match="train on"):
         parts((1, "a", 1), (1, "b", 2), protocol="given", test=file)
 
 
