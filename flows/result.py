@@ -63,7 +63,7 @@ def make_result(
             "version": promotion.version,
             "champion": promotion.champion,
             "parameters": training["n_parameters"],
-            "config": config.model.model_dump(mode="json"),
+            "config": training["config"],
         },
         "recommendations": f"{lists}/recommendations.parquet",
         "published": published(store, config.dataset),

@@ -170,7 +170,11 @@ class Recommender(ABC):
 
     @abstractmethod
     def fit(self, data: TrainingData, session: FitSession) -> Self:
-        """Trains on the rows of `data` only and returns itself. Raises TrainingDiverged."""
+        """Trains on the rows of `data` only and returns itself. Raises TrainingDiverged.
+
+        What the configuration leaves to the fit is chosen by `session.validate` where there is one; afterwards
+        `config` holds what was chosen, so that a refit without validation rows can be told.
+        """
 
     @abstractmethod
     def score(self, query: Query) -> Tensor:

@@ -46,6 +46,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o750)
         with new_file(self.root / ".writable") as probe:
             probe.touch()
+        (self.root / ".writable").unlink(missing_ok=True)
 
     def path(self, relative: str) -> Path:
         return self.root / relative

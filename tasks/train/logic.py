@@ -62,7 +62,8 @@ def fit(
     if not trainer.refit:
         return done
     again = FitSession(_exactly(trainer, session.best_epoch), None, callbacks("refit"), _folder(checkpoints, "refit"))
-    model = build(config.name, config, known).fit(known, again)
+    # what the first fit chose by the validation rows (an epoch, a regularisation) is given to the second
+    model = build(config.name, model.config, known).fit(known, again)
     return replace(done, model=model, data=known, seconds=perf_counter() - start, refitted=True)
 
 

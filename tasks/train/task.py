@@ -66,6 +66,7 @@ def record(made: Fitted) -> dict[str, Any]:
     return {
         "weights_sha256": weights_hash(made.model.weights()),
         "n_parameters": made.model.n_parameters,
+        "config": made.model.config.model_dump(mode="json"),  # as fitted: what was left to the fit is filled in
         "best_epoch": made.best_epoch,
         "refitted": made.refitted,
         "valid": dict(made.valid),
