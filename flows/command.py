@@ -97,7 +97,8 @@ def _explained(error: OSError) -> EncoreError:
         30: "the file system is read-only: set --data_dir=FOLDER",
     }
     return RunFailed(
-        f"{os.strerror(error.errno) if error.errno else error}{place}", hints.get(error.errno or 0, "check the path and its permissions")
+        f"{os.strerror(error.errno) if error.errno else error}{place}",
+        hints.get(error.errno or 0, "check the path and its permissions"),
     )
 
 
