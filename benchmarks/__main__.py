@@ -1,4 +1,6 @@
-"""`python -m benchmarks [NAME ...]`: runs the named benchmarks, or all of them."""
+"""`python -m benchmarks [NAME ...] [--option=value ...]`: runs the named benchmarks, or all of them.
+
+Options are for the benchmarks that know them."""
 
 import importlib
 import sys
@@ -8,7 +10,7 @@ KNOWN = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not p
 
 
 def main() -> int:
-    names = sys.argv[1:] or KNOWN
+    names = [word for word in sys.argv[1:] if not word.startswith("-")] or KNOWN
     if unknown := [name for name in names if name not in KNOWN]:
         print(f"unknown benchmark {unknown[0]!r}; known: {', '.join(KNOWN)}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.environment import set_defaults
-from tasks.errors import EncoreError, RunFailed
+from tasks.errors import ConfigError, EncoreError, RunFailed
 from tasks.store.atomic import write_json
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
             print_help(name)
             return 0
         flags = parse(words)
-        result_file = flags.pop("json", None)
-        config_file = flags.pop("config", None)
+        config_file = named_file(flags, "config")
+        result_file = named_file(flags, "json")
         result = command(read_options(flags, config_file), started)
     except KeyboardInterrupt:
         return _failed(RunFailed("stopped by Ctrl-C", "run it again: it goes on where it was"), result_file, status=130)
@@ -46,6 +46,16 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
         bug = RunFailed(f"{type(error).__name__}: {error}", "this is a fault in Encore: please report it")
         return _failed(bug, result_file)
     return _write_result(result, result_file)
+
+
+def named_file(flags: dict[str, str], option: str) -> str | None:
+    """Takes the file that an option names out of the flags. Raises ConfigError at once, not after the night."""
+    text = flags.pop(option, None)
+    if text in ("", "true"):  # a lone --json is true
+        raise ConfigError(f"--{option} names no file", f"write --{option}=FILE")
+    if text is not None and Path(text).expanduser().is_dir():
+        raise ConfigError(f"--{option}={text} is a folder", f"write --{option}=FILE")
+    return text
 
 
 def print_help(command: str) -> None:

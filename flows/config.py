@@ -102,6 +102,13 @@ class Settings(Frozen):
     as_of: datetime | None = None
     """The night's logical date; unset: now. Without an offset it is UTC."""
 
+    @field_validator("data_dir", "tracking_uri", mode="before")
+    @classmethod
+    def _is_named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("is empty: name a place, or leave it out")
+        return value
+
     @field_validator("as_of")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:

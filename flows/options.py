@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.config import PipelineConfig, Settings
 from models.registry import MODELS, model_class
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, without_passwords
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             f"did you mean --model.name={near[0]}?" if near else "set --model.name to one of them"
         )
     message = first["msg"].removeprefix("Value error, ")
-    shown = f" (given: {json.dumps(given, default=str)})" if name and not isinstance(given, dict) else ""
+    shown = (
+        f" (given: {without_passwords(json.dumps(given, default=str))})" if name and not isinstance(given, dict) else ""
+    )
     return f"{name + ': ' if name else ''}{message}{shown}{also}", "see encore retrain --help"

@@ -31,11 +31,21 @@ def _mlflow_database() -> None:
 
 
 def _kernels() -> None:
-    from models.bpr_mf import kernel
-    from models.ranking import top_k
+    """Every model learns a log of a few rows, and ranks by it: that compiles whatever a night will call."""
+    import numpy as np
 
-    kernel.warm_up()
-    top_k.warm_up()
+    from models.base import FitSession, Query, Ragged, TrainingData
+    from models.config import TrainerConfig
+    from models.ranking.top_k import recommend
+    from models.registry import MODELS, build, make_config
+
+    users_R, items_R = np.divmod(np.arange(64), 8)
+    histories = Ragged.from_pairs(users_R[users_R != items_R], items_R[users_R != items_R], 8)
+    data, query = TrainingData(8, histories), Query(np.arange(8), histories)
+    for name in MODELS:
+        config = make_config(name)
+        model = build(name, config, data).fit(data, FitSession(TrainerConfig(epochs=1)))
+        recommend(model, query, histories.as_sets(), 3)
 
 
 def _say(what: str, work: "object") -> None:

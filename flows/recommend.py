@@ -42,7 +42,7 @@ def recommend(config: PipelineConfig = ANY, settings: Settings = HERE) -> dict[s
         "run_id": champion.run_id,
         "rows": store.manifest(lists)["rows"],
         "data_dir": str(settings.data_dir),
-        "recommendations": path,
-        "published": None if config.recommend.users else f"published/{config.dataset}/{LISTS}",
+        "recommendations": str(store.path(path)),
+        "published": None if config.recommend.users else str(store.path(f"published/{config.dataset}/{LISTS}")),
         "seconds": clock.total(),
     }

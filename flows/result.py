@@ -4,6 +4,7 @@ from typing import Any
 
 from flows.contest import Contest
 from flows.night import Night
+from tasks.errors import without_passwords
 from tasks.promote.task import Promotion
 from tasks.publish.pointer import published
 from tasks.store.refs import SplitRefs, Validated
@@ -21,12 +22,16 @@ def make_result(
     store, config = night.store, night.config
     trained, beside = contest.trained, contest.beside
     training, judged = store.manifest(trained.path), store.manifest(contest.scores.path)
-    floor_means = store.manifest(contest.floor_scores.path)["means"]
+    floors = {
+        f"floor/{floor.name}/{name.removeprefix('test/')}": value
+        for floor in contest.floors
+        for name, value in store.manifest(floor.scores.path)["means"].items()
+    }
     return {
         "run_id": night.run.run_id,
         "experiment": config.experiment,
         "experiment_id": night.run.experiment_id,
-        "tracking_uri": night.settings.tracking_uri,
+        "tracking_uri": without_passwords(night.settings.tracking_uri),
         "data_dir": str(night.settings.data_dir),
         "dataset": config.dataset,
         "as_of": night.settings.night.isoformat(),
@@ -36,7 +41,7 @@ def make_result(
         "metrics": {
             **{f"valid/{name}": value for name, value in training["valid"].items()},
             **judged["means"],
-            **{f"floor/popularity/{name.removeprefix('test/')}": value for name, value in floor_means.items()},
+            **floors,
             **(store.manifest(beside.path)["means"] if beside else {}),
         },
         "intervals": judged["intervals"],

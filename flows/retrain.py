@@ -11,11 +11,11 @@ from flows.contest import Contest, hold, verdict
 from flows.night import Night
 from flows.result import make_result
 from flows.summary import as_markdown
-from flows.unchanged import find_unchanged, night_key, remember, skipped
+from flows.unchanged import find_unchanged, located, night_key, remember, skipped
 from tasks.ingest.sources.registry import identify
 from tasks.ingest.task import ingest
-from tasks.promote.task import Promotion, promote
-from tasks.publish.pointer import published
+from tasks.promote.task import Promotion, promote, register
+from tasks.publish.pointer import FLOOR_MARK, serves_a_champion
 from tasks.publish.task import publish, recommend
 from tasks.record.task import record
 from tasks.sample.task import sample
@@ -36,7 +36,7 @@ def retrain(config: PipelineConfig = EVERYTHING_DEFAULT, settings: Settings = FR
     files = identify(config.ingest, store)
     key = night_key(config, files)
     if (earlier := find_unchanged(store, config, settings, key)) is not None:
-        return skipped(earlier, process_start())
+        return skipped(store, earlier, process_start())
     with Night(config, settings, process_start(), key) as night:
         step = night.step
         candidates, min_rating = config.evaluate.candidates, config.ingest.min_rating
@@ -47,25 +47,30 @@ def retrain(config: PipelineConfig = EVERYTHING_DEFAULT, settings: Settings = FR
         contest = hold(night, samples)
         decision = verdict(night, contest)
         registered = (night.run, config.registered_model, decision, samples, contest.trained, night.configuration)
-        promotion = step("promote", promote, store, *registered, contest.champion)
+        promotion = step("promote", register, store, *registered, contest.champion)
         lists = serve(night, samples, contest, promotion)
         result = make_result(night, valid, parts, contest, promotion, lists)
         step("record", record, store, night.run, night.described, valid, samples, *_judged(contest), result)
         result = night.finish(result)
         remember(store, config, settings, key, result)
         create_markdown_artifact(as_markdown(result), artifact_key(config.dataset), description="The night's result")
-        return result
+        return located(store, result)
 
 
 def serve(night: Night, samples: SampleRefs, contest: Contest, promotion: Promotion) -> str:
-    """Writes the lists of the night's model, and publishes them where it was promoted. Returns their folder."""
+    """Writes the lists of the night's model; where it may go out, crowns and publishes it. Returns their folder.
+
+    The alias and the pointer move last, one after the other: whatever fails before leaves production as it was.
+    """
     store, config = night.store, night.config
     ours = (samples, contest.trained, promotion.version, night.run.run_id)
     lists: str = night.step("recommend", recommend, store, *ours, config.recommend)
     if promotion.decision.promote:
+        night.step("promote", promote, night.run, promotion)
         night.step("recommend", publish, store, config.dataset, lists)
-    elif published(store, config.dataset) is None:  # nothing is in production yet: better the floor than nothing
-        floor = (samples, contest.floor, "floor/popularity", f"{night.run.run_id}-floor")
+    elif not serves_a_champion(store, config.dataset):  # no model is in production yet: better the floor than nothing
+        best = contest.best_floor
+        floor = (samples, best.trained, f"{FLOOR_MARK}{best.name}", f"{night.run.run_id}-floor")
         floor_lists = night.step("recommend", recommend, store, *floor, config.recommend)
         night.step("recommend", publish, store, config.dataset, floor_lists)
     return lists
@@ -77,4 +82,4 @@ def artifact_key(dataset: str) -> str:
 
 
 def _judged(contest: Contest) -> tuple[Any, ...]:
-    return contest.trained, contest.scores, contest.floor_scores
+    return contest.trained, contest.scores, contest.popularity.scores

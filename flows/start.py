@@ -18,7 +18,7 @@ def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) 
     files = identify(config.ingest, store)
     earlier = find_unchanged(store, config, settings, night_key(config, files))
     if earlier is not None:
-        result = skipped(earlier, started)
+        result = skipped(store, earlier, started)
     else:
         wait_for_api = start_prefect_api()
         from flows.retrain import retrain
@@ -36,9 +36,8 @@ def recommend_and_show(config: PipelineConfig, settings: Settings) -> dict[str, 
 
     wait_for_api()
     result: dict[str, Any] = recommend(config, settings)
-    folder = settings.data_dir
     print(f"{result['rows']:,} rows by {result['model']['name']} version {result['model']['version']}")
-    print(f"lists      {folder / result['recommendations']}")
+    print(f"lists      {result['recommendations']}")
     if result["published"]:
-        print(f"published  {folder / result['published']}")
+        print(f"published  {result['published']}")
     return result

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
         console.print(f"  {mark}  {check['name']}: {check['detail']}", markup=True)
     console.print(_verdict(result))
     console.print(_times(result))
-    data = Path(result["data_dir"])
-    console.print(f"lists      {data / result['recommendations']}", markup=False)
+    console.print(f"lists      {result['recommendations']}", markup=False)
     if result["published"]:
-        console.print(f"published  {data / result['published']}", markup=False)
+        console.print(f"published  {result['published']}", markup=False)
     console.print(f"MLflow     {mlflow_command(result)}", markup=False)
     console.print(f"           then open {_address(result)}", markup=False)
 
@@ -44,26 +44,38 @@ def _metrics(result: dict[str, Any]) -> Table:
     table.add_column("metric")
     table.add_column(result["model"]["config"]["name"], justify="right")
     table.add_column(f"{result['level']:.0%} interval", justify="right")
-    table.add_column("popularity", justify="right")
+    floors = [
+        name.split("/")[1] for name in result["metrics"] if name.startswith("floor/") and name.endswith("/ndcg_at_10")
+    ]
+    floors = list(dict.fromkeys(floors))
+    for floor in floors:
+        table.add_column(floor, justify="right")
     for name, value in result["metrics"].items():
         part, _, metric = name.partition("/")
         if part not in ("test", "sampled"):
             continue
         low, high = result["intervals"][name]
-        floor = result["metrics"].get(f"floor/popularity/{metric if part == 'test' else name}")
+        below = [result["metrics"].get(f"floor/{floor}/{metric if part == 'test' else name}") for floor in floors]
         shown = metric if part == "test" else f"{metric} (sampled)"
-        table.add_row(shown, f"{value:.4f}", f"{low:.4f} to {high:.4f}", "" if floor is None else f"{floor:.4f}")
+        table.add_row(shown, f"{value:.4f}", f"{low:.4f} to {high:.4f}", *_shown(below))
     return table
+
+
+def _shown(values: Sequence[float | None]) -> list[str]:
+    return ["" if value is None else f"{value:.4f}" for value in values]
 
 
 def _verdict(result: dict[str, Any]) -> str:
     model = result["model"]
     named = f"{model['name']} version {model['version']}"
+    champion = f"version {model['champion']} stays champion" if model["champion"] else "no champion yet"
     if result["unchanged"]:
-        return f"Nothing changed since the night of {result['as_of'][:16]}: every step was skipped, {named} stays."
+        return (
+            f"Nothing changed since the night of {result['as_of'][:16]}, which made {named}: "
+            f"every step was skipped, {champion}."
+        )
     if result["decision"]["promote"]:
         return f"[bold green]Promoted[/]: {named} is the champion."
-    champion = f"version {model['champion']} stays champion" if model["champion"] else "no champion yet"
     return f"[bold yellow]Refused[/]: {named} is registered, {champion}."
 
 

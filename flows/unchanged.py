@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.config import PipelineConfig, Settings
 from models.registry import model_class
+from tasks.errors import without_passwords
 from tasks.ingest.sources.base import SourceFile
 from tasks.pairs_file import content_hash
 from tasks.store.atomic import write_json
@@ -32,26 +33,41 @@ def night_key(config: PipelineConfig, files: Sequence[SourceFile]) -> str:
 
 def remember(store: Store, config: PipelineConfig, settings: Settings, key: str, result: dict[str, Any]) -> None:
     """Keeps the result of a finished night under its key."""
-    write_json(_record(store, config, key), {"tracking_uri": settings.tracking_uri, "result": result})
+    write_json(
+        _record(store, config, key), {"tracking_uri": without_passwords(settings.tracking_uri), "result": result}
+    )
 
 
 def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key: str) -> dict[str, Any] | None:
-    """The result of an earlier night with this key, while all that it left behind is still there."""
+    """The result of an earlier night with this key, while all that it left behind is still there.
+
+    It names the champion of now: another configuration may have won since, or somebody may have moved the alias. Where
+    the champion was taken away, the night is not unchanged: it is the way to a new one.
+    """
     record = _record(store, config, key)
     if not record.is_file():
         return None
     content = json.loads(record.read_text(encoding="utf-8"))
     result: dict[str, Any] = content["result"]
-    if content["tracking_uri"] != settings.tracking_uri or not _still_there(store, settings, result):
+    if content["tracking_uri"] != without_passwords(settings.tracking_uri) or not _still_there(store, settings, result):
         return None
-    return result
+    champion = _champion(settings, result["model"]["name"])
+    if champion is None and result["model"]["champion"] is not None:
+        return None
+    return {**result, "model": {**result["model"], "champion": champion}}
 
 
-def skipped(result: dict[str, Any], started: float) -> dict[str, Any]:
+def skipped(store: Store, result: dict[str, Any], started: float) -> dict[str, Any]:
     """The earlier result, with this run's own seconds: every step was skipped."""
     total = time.time() - started
     seconds = {**dict.fromkeys(STEPS, 0.0), "startup": total, "total": total}
-    return {**result, "seconds": seconds, "cached": list(STEPS), "unchanged": True}
+    return located(store, {**result, "seconds": seconds, "cached": list(STEPS), "unchanged": True})
+
+
+def located(store: Store, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with absolute paths, for whoever reads it; what is remembered may move with the data folder."""
+    paths = {name: result[name] for name in ("recommendations", "published", "report") if result[name]}
+    return {**result, **{name: str(store.path(path)) for name, path in paths.items()}}
 
 
 def _still_there(store: Store, settings: Settings, result: dict[str, Any]) -> bool:
@@ -64,6 +80,13 @@ def _still_there(store: Store, settings: Settings, result: dict[str, Any]) -> bo
         and run_exists(settings.tracking_uri, result["run_id"])
         and version_exists(settings.tracking_uri, result["model"]["name"], result["model"]["version"])
     )
+
+
+def _champion(settings: Settings, name: str) -> str | None:
+    from tasks.tracking.registry import find_champion
+
+    found = find_champion(settings.tracking_uri, name)
+    return found.version if found else None
 
 
 def _record(store: Store, config: PipelineConfig, key: str) -> Any:

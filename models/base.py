@@ -170,7 +170,7 @@ class Recommender(ABC):
 
     @abstractmethod
     def fit(self, data: TrainingData, session: FitSession) -> Self:
-        """Trains on the rows of `data` only and returns itself. Raises TrainingDiverged.
+        """Trains on the rows of `data` only and returns itself. Raises TrainingDiverged or DoesNotFit.
 
         What the configuration leaves to the fit is chosen by `session.validate` where there is one; afterwards
         `config` holds what was chosen, so that a refit without validation rows can be told.
@@ -195,3 +195,7 @@ class Recommender(ABC):
 
 class TrainingDiverged(RuntimeError):
     """The loss or a weight is not a finite number."""
+
+
+class DoesNotFit(RuntimeError):
+    """The model would need more memory than there is. The message says what to use instead."""

@@ -12,7 +12,11 @@ from .config import ModelConfig
 
 MODELS = {
     "popularity": ".popularity:Popularity",
+    "item_knn": ".item_knn:ItemKNN",
+    "ease": ".ease:EASE",
+    "graph_filter": ".graph_filter:GraphFilter",
     "bpr_mf": ".bpr_mf.model:BPRMF",
+    "ials": ".ials.model:IALS",
 }
 
 DEFAULT_MODEL = "bpr_mf"

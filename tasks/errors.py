@@ -1,5 +1,12 @@
 """The ways a run can end badly, each with its exit status and the line that tells the user what to do."""
 
+import re
+
+
+def without_passwords(text: str) -> str:
+    """Without the name and password that a URL in it may carry."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
 
 class EncoreError(Exception):
     """A failure that is explained to the user in one line.

@@ -3,6 +3,7 @@
 U users in the query, I items, D vector length, B pairs in a batch
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -49,11 +50,21 @@ class BPRMFConfig(ModelConfig):
         "optimizer": "adam", "learning_rate": 0.01, "epochs": 80, "patience": 15, "batch_size": 1024,
     }  # fmt: skip
 
+    # What a batch's mean leaves of a row's step: so these rules move as far as the kernel at equal settings. On 1,200
+    # users of MovieLens 1M (one random row held out, 15 epochs, one seed) the kernel gives .090, these .087 to .088.
+    rate_per_row: ClassVar[dict[str, float]] = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "ftrl": 0.1}
+    # Best of three to five tried on the same rows: .094 and .081.
+    rates: ClassVar[dict[str, float]] = {"adagrad": 0.1, "adadelta": 60.0}
+
     def complete(self, trainer: TrainerConfig) -> TrainerConfig:
         """Without a wish, the kernel on the CPU: it is faster than batches on a GPU for vectors of this length."""
-        if trainer.optimizer in (None, "sgd") and trainer.device != "cuda":
+        if trainer.optimizer in (None, "sgd") and trainer.device != "cuda" and not trainer.needs_steps:
             return trainer.filled(self.recommended).model_copy(update={"device": "cpu"})
-        return trainer.filled(self.batched)
+        name, batch_size = trainer.optimizer or "adam", trainer.batch_size or self.batched["batch_size"]
+        rate = self.rates.get(name, self.batched["learning_rate"])
+        if name in self.rate_per_row:
+            rate = self.rate_per_row[name] * batch_size
+        return trainer.filled({**self.batched, "learning_rate": rate})
 
 
 class BPRMF(GradientModel):
@@ -85,6 +96,9 @@ class BPRMF(GradientModel):
 
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:
         return super().learning_rate(trainer, epoch) * self.config.decay ** (epoch - 1)
+
+    def embeddings(self) -> Iterable[Tensor]:
+        return [self.user_UD, self.item_ID]
 
     def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any:
         if self._has_kernel(trainer):
@@ -132,4 +146,4 @@ class BPRMF(GradientModel):
         return torch.from_numpy(score_UI)
 
     def _has_kernel(self, trainer: TrainerConfig) -> bool:
-        return trainer.optimizer == "sgd" and self.device.type == "cpu"
+        return trainer.optimizer == "sgd" and self.device.type == "cpu" and not trainer.needs_steps

@@ -1,16 +1,18 @@
 """The base of models that learn by gradient steps. They bring a loss, or a whole epoch; the loop is in trainer.py."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, islice
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..base import FitSession, TrainingData, TrainingDiverged
 from ..config import TrainerConfig
 from .samplers import Pairs, pair_batches, stream
+from .schedule import share_of_rate
 from .trainer import Pass, Trainable, train
 
 
@@ -18,8 +20,9 @@ class GradientModel(Trainable):
     """A recommender that is fitted by the one trainer.
 
     A model must give `loss`, and overrides of the rest only what differs: `prepare` and `batches` for other batches
-    than (user, item, unseen item), `epoch` where a kernel replaces the steps. All that a model keeps between epochs
-    must be in its weights, or a killed fit could not go on."""
+    than (user, item, unseen item), `embeddings` where they are no `nn.Embedding`, `epoch` where a kernel replaces the
+    steps (not if `trainer.needs_steps`). All that a model keeps between epochs must be in its weights, or a killed fit
+    could not go on."""
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -45,7 +48,11 @@ class GradientModel(Trainable):
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:
         """Step size of this epoch (from 1). It may not depend on the number of epochs: a refit has fewer."""
         assert trainer.learning_rate is not None  # filled by the trainer
-        return trainer.learning_rate
+        return trainer.learning_rate * share_of_rate(trainer.schedule, epoch)
+
+    def embeddings(self) -> Iterable[Tensor]:
+        """The tables whose rows `trainer.max_norm` keeps short."""
+        return [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
 
     def batches(self, prepared: Any, trainer: TrainerConfig, epoch: int) -> Iterator[Any]:
         """The epoch's batches; each has a length and can be moved by `to_device`."""
@@ -55,24 +62,47 @@ class GradientModel(Trainable):
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
         """One pass over the data, which changes the weights. Raises TrainingDiverged."""
         self.train()
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         total, n_samples = 0.0, 0
         # Dropout and its like draw from torch's global stream: give them the epoch's own.
         with seeded(trainer.seed, "train", epoch, "layers"):
-            for step, batch in enumerate(self.batches(prepared, trainer, epoch)):
+            for step, batch in enumerate(self._as_many_batches(prepared, trainer, epoch)):
                 optimizer.zero_grad(set_to_none=True)
                 loss = self.loss(to_device(batch, self.device))
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(f"loss is {loss.item()} at epoch {epoch}, step {step}")
                 loss.backward()  # type: ignore[no-untyped-call]
+                if trainer.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
                 optimizer.step()
+                if trainer.max_norm is not None:
+                    shorten(self.embeddings(), trainer.max_norm)
                 total += loss.item() * len(batch)
                 n_samples += len(batch)
         self.eval()
         return Pass(total / max(n_samples, 1), n_samples)
 
     def fit(self, data: TrainingData, session: FitSession) -> Self:
+        if session.trainer.max_norm is not None and not list(self.embeddings()):
+            raise ValueError(f"{self.config.name} has no embeddings: leave trainer.max_norm unset")
         train(self, data, session)
         return self
+
+    def _as_many_batches(self, prepared: Any, trainer: TrainerConfig, epoch: int) -> Iterator[Any]:
+        """One pass, or exactly `steps_per_epoch` batches: a part of a pass, or several with other orders."""
+        if trainer.steps_per_epoch is None:
+            yield from self.batches(prepared, trainer, epoch)
+            return
+        left, again = trainer.steps_per_epoch, trainer
+        for number in count(1):
+            before = left
+            for batch in islice(self.batches(prepared, again, epoch), left):
+                yield batch
+                left -= 1
+            if left in (0, before):  # enough, or there are none
+                return
+            seed = int(stream(trainer.seed, "train", epoch, "pass", number).integers(2**63))
+            again = trainer.model_copy(update={"seed": seed})
 
     def weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
@@ -104,6 +134,14 @@ class seeded:  # noqa: N801  (reads as a statement)
 
     def __exit__(self, *error: Any) -> None:
         self._fork.__exit__(*error)
+
+
+@torch.no_grad()
+def shorten(tables: Iterable[Tensor], longest: float) -> None:
+    """Scales rows that are longer than `longest` to that length, in place. Source: Srebro et al., NIPS 2004."""
+    for table in tables:
+        length = torch.linalg.vector_norm(table, dim=1, keepdim=True)
+        table.mul_((longest / length).clamp(max=1))  # a row of zeros gives infinity, and so 1
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -1,10 +1,10 @@
 """Random streams, negatives and batches.
 
-U users, I items, R rows, B rows in a batch
+U users, I items, R rows, B rows in a batch, N candidates of a row
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from ..base import BoolArray, IntArray, Ragged, TrainingData
+from ..base import BoolArray, FloatArray, IntArray, Ragged, TrainingData
 
 BITMAP_BYTES = 2**27
 """Up to this size, users × items are kept as bits, four times as fast as searching in sorted lists."""
+MAX_TRIES = 64
+"""Draws for one negative before the items that are left are listed."""
 
 
 def stream(seed: int, *purpose: str | int) -> Generator:
@@ -58,13 +60,118 @@ def uniform_negatives(users_B: IntArray, seen: SeenItems, n_items: int, rng: Gen
     """[B] for each user an item that they have not seen, every such item equally likely.
 
     Raises ValueError if a user has seen them all."""
+    return _until_unseen(users_B, seen, lambda size: rng.integers(n_items, size=size), None, rng)
+
+
+class AliasTable:
+    """Draws from any distribution over 0..I-1 in constant time: one number picks a slot and its owner or its alias.
+
+    Slot i belongs to item i, who keeps `keep_I[i]` of it; the rest belongs to `alias_I[i]`.
+    Source: Walker, ACM TOMS 1977; filled in one sweep by prefix sums, Hübschle-Schneider and Sanders, ACM TOMS 2022.
+    """
+
+    def __init__(self, weight_I: FloatArray) -> None:
+        weight_I = np.asarray(weight_I, dtype=np.float64)
+        if not (np.isfinite(weight_I).all() and (weight_I >= 0).all() and weight_I.sum() > 0):
+            raise ValueError("weights must be finite and not negative, and one of them above 0")
+        self.probability_I = weight_I / weight_I.sum()
+        share_I = self.probability_I * len(weight_I)  # of slots: 1 on average
+        self.keep_I = np.minimum(share_I, 1.0)
+        self.alias_I = np.arange(len(weight_I))
+        light, heavy = np.flatnonzero(share_I < 1), np.flatnonzero(share_I >= 1)
+        # Light slots are filled up in order, each by the heavy item whose turn it is. A heavy item that has given
+        # more than it had over gets its own slot filled by the next one.
+        lacking, spare = np.cumsum(1 - share_I[light]), np.cumsum(share_I[heavy] - 1)
+        if not len(light):
+            return
+        before = np.concatenate([[0.0], lacking[:-1]])
+        self.alias_I[light] = heavy[np.minimum(np.searchsorted(spare, before, side="right"), len(heavy) - 1)]
+        emptied_by = np.minimum(np.searchsorted(lacking, spare, side="left"), len(light) - 1)
+        # The last heavy item ends with exactly its own slot, but for rounding.
+        self.keep_I[heavy[:-1]] = np.clip(1 + spare[:-1] - lacking[emptied_by[:-1]], 0, 1)
+        self.alias_I[heavy[:-1]] = heavy[1:]
+
+    def draw(self, size: int, rng: Generator) -> npt.NDArray[np.int64]:
+        """[size] items."""
+        place = rng.random(size)
+        place *= len(self.keep_I)
+        slot = place.astype(np.int64)  # below I: a random number is at most 1 - 2**-53
+        place -= slot
+        return np.where(place < self.keep_I[slot], slot, self.alias_I[slot])
+
+
+def popularity_table(items_R: IntArray, n_items: int, exponent: float) -> AliasTable:
+    """Items as often as in the rows to the power of `exponent`: 0 is uniform, 1 is popularity.
+
+    Items without rows count as one row, so that every item can be drawn: else a user who has seen all the others
+    would have no negative. The exponent .75 is that of Mikolov et al., NIPS 2013."""
+    return AliasTable(np.maximum(np.bincount(items_R, minlength=n_items), 1).astype(np.float64) ** exponent)
+
+
+def popularity_negatives(
+    users_B: IntArray, seen: SeenItems, table: AliasTable, rng: Generator
+) -> npt.NDArray[np.int64]:
+    """[B] for each user an item that they have not seen, such items as likely as the table says.
+
+    Raises ValueError if a user has seen them all."""
+    return _until_unseen(users_B, seen, lambda size: table.draw(size, rng), table.probability_I, rng)
+
+
+def hard_negatives(
+    users_B: npt.NDArray[np.int64],
+    n: int,
+    draw: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
+    score: Callable[[npt.NDArray[np.int64]], Tensor],
+) -> npt.NDArray[np.int64]:
+    """[B] of `n` drawn negatives of each user the one with the highest score, of equals the first.
+
+    `draw` gives one unseen item for each user that it is given, `score` [B, N] for [B, N] items.
+    Source: Zhang et al., SIGIR 2013."""
+    items_BN = draw(np.repeat(users_B, n)).reshape(len(users_B), n)
+    with torch.no_grad():
+        best_B = score(items_BN).cpu().numpy().argmax(axis=1)
+    chosen_B: npt.NDArray[np.int64] = items_BN[np.arange(len(users_B)), best_B]
+    return chosen_B
+
+
+def in_batch_masked(users_B: npt.NDArray[np.int64], items_B: npt.NDArray[np.int64], seen: SeenItems) -> Tensor:
+    """[B, B] where the item of the column's row is no negative for the row's user: they have seen it.
+
+    The user's own item is among them; `losses.sampled_softmax` keeps it as the target."""
+    n = len(users_B)
+    return torch.from_numpy(seen.contains(np.repeat(users_B, n), np.tile(items_B, n)).reshape(n, n))
+
+
+def log_frequency(items_R: IntArray, n_items: int) -> Tensor:
+    """[I] the log of each item's share of the rows, and so of the rows of any batch; one row where it has none.
+
+    In-batch negatives are other users' positives: this is what they are drawn by (logQ: Yi et al., RecSys 2019)."""
+    count_I = np.maximum(np.bincount(items_R, minlength=n_items), 1)
+    return torch.from_numpy(np.log(count_I / max(len(items_R), 1)).astype(np.float32))
+
+
+def _until_unseen(
+    users_B: IntArray,
+    seen: SeenItems,
+    draw: Callable[[int], npt.NDArray[np.int64]],
+    weight_I: FloatArray | None,
+    rng: Generator,
+) -> npt.NDArray[np.int64]:
+    """Draws again where the user has seen the item. `weight_I` says what `draw` draws by; None: all are equal."""
     if seen.saw_all_U[users_B].any():
         raise ValueError("a user has seen every item: there is no negative to draw; leave their rows out")
-    draw_B = rng.integers(n_items, size=len(users_B))
+    draw_B = draw(len(users_B))
     bad_B = np.flatnonzero(seen.contains(users_B, draw_B))
-    while len(bad_B):
-        draw_B[bad_B] = rng.integers(n_items, size=len(bad_B))
+    for _ in range(MAX_TRIES):
+        if not len(bad_B):
+            return draw_B
+        draw_B[bad_B] = draw(len(bad_B))
         bad_B = bad_B[seen.contains(users_B[bad_B], draw_B[bad_B])]
+    # Who has seen nearly all that is likely would wait for ages: the same distribution, from a list of the rest.
+    for b in bad_B:
+        unseen = np.flatnonzero(~seen.contains(np.full(seen.n_items, users_B[b]), np.arange(seen.n_items)))
+        weight = None if weight_I is None else weight_I[unseen] / weight_I[unseen].sum()
+        draw_B[b] = rng.choice(unseen, p=weight)
     return draw_B
 
 

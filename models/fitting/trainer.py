@@ -7,7 +7,7 @@ fit that was killed and started again ends with the same bits as one that was no
 import hashlib
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverge
 from ..config import TrainerConfig
 from . import checkpoint
 from .optimizers import make_optimizer
+from .stopping import look_back, monitored
 
 CHOOSE_BY = "ndcg_at_10"
+"""By what models without epochs choose what their configuration leaves open."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Trainable(Recommender, nn.Module):
 def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
     """Trains in place. Fills `session.trainer` (what was unset), `history` and `best_epoch`.
 
-    With `session.validate` the epoch with the best NDCG@10 is kept (of equals the earliest), without it the last.
+    With `session.validate` the epoch is kept that is best by `trainer.stopping`, without it the last.
     Raises TrainingDiverged, naming epoch and step. However training ends, the model has the kept weights."""
     session.trainer = config = model.config.complete(session.trainer)
     if data.n_rows == 0:
@@ -72,15 +74,15 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
     session.history.clear()
     kept = _resume(session, model, optimizer, identity) if session.checkpoints else {}
     for callback in session.callbacks:
-        callback.on_start(model, config.epochs, model.samples_per_epoch(data))
+        callback.on_start(model, config.epochs, _samples_per_epoch(model, data, config))
     try:
-        while len(session.history) < config.epochs and not _out_of_patience(session.history, config.patience):
+        while not _ended(session):
             number = len(session.history) + 1
             session.history.append(_run_epoch(model, prepared, session, optimizer, number))
-            session.best_epoch = best_epoch(session.history)
+            session.best_epoch = look_back(session.history, config.stopping, session.validate is not None).best
             if session.best_epoch == number:
                 kept = model.weights()
-            if session.checkpoints:
+            if session.checkpoints and (number % config.checkpoint_every == 0 or _ended(session)):
                 _save(session.checkpoints, session, model, optimizer, kept, identity)
             for callback in session.callbacks:
                 callback.on_epoch_end(model, session.history[-1])
@@ -89,13 +91,6 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
             model.load_weights(kept)
         for callback in session.callbacks:
             callback.on_end(model, session.history)
-
-
-def best_epoch(history: Sequence[Epoch]) -> int:
-    """The epoch with the best validation metric, of equals the earliest; the last one where none was validated."""
-    if not history[-1].metrics:
-        return history[-1].number
-    return max(history, key=lambda epoch: (epoch.metrics[CHOOSE_BY], -epoch.number)).number
 
 
 def choose_device(name: str) -> torch.device:
@@ -111,14 +106,16 @@ def _run_epoch(model: Trainable, prepared: Any, session: FitSession, optimizer: 
         group["lr"] = model.learning_rate(config, number)
     started = time.perf_counter()
     with ExitStack() as stack:
-        if config.deterministic and model.device.type == "cuda":
-            stack.enter_context(_deterministic_cuda())
+        if config.deterministic:
+            stack.enter_context(_deterministic())
         done = model.epoch(prepared, config, number, optimizer)
     seconds = time.perf_counter() - started
     for name, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise TrainingDiverged(f"{name} is not finite after epoch {number}; try a smaller trainer.learning_rate")
-    return Epoch(number, done.loss, done.samples, seconds, _validate(model, session))
+    due = number % config.validate_every == 0 or number == config.epochs
+    metrics = _validate(model, session) if due else {}
+    return Epoch(number, done.loss, done.samples, seconds, metrics)
 
 
 def _validate(model: Trainable, session: FitSession) -> Mapping[str, float]:
@@ -126,20 +123,32 @@ def _validate(model: Trainable, session: FitSession) -> Mapping[str, float]:
         return {}
     with torch.no_grad():
         metrics = dict(session.validate(model))
-    value = metrics.get(CHOOSE_BY)
+    stopping = session.trainer.stopping
+    value = monitored(Epoch(0, 0.0, 0, 0.0, metrics), stopping)
     if value is None or value != value:
-        raise ValueError(f"validation gave {CHOOSE_BY} = {value}: there is nothing to choose the epoch by")
+        raise ValueError(f"validation gave {stopping.monitor} = {value}: there is nothing to choose the epoch by")
     return metrics
 
 
-def _out_of_patience(history: Sequence[Epoch], patience: int | None) -> bool:
-    if not history or not patience or not history[-1].metrics:
-        return False
-    return history[-1].number - best_epoch(history) >= patience
+def _ended(session: FitSession) -> bool:
+    """Whether all epochs are done or patience has run out."""
+    config, history = session.trainer, session.history
+    if not history or len(history) == config.epochs:
+        return bool(history)
+    waited = look_back(history, config.stopping, session.validate is not None).waited
+    return bool(config.patience) and waited >= (config.patience or 0)
 
 
-class _deterministic_cuda:  # noqa: N801
-    """Torch picks only kernels that give equal results for equal inputs; where there is none, it warns."""
+def _samples_per_epoch(model: Trainable, data: TrainingData, config: TrainerConfig) -> int:
+    if config.steps_per_epoch is None or config.batch_size is None:
+        return model.samples_per_epoch(data)
+    return config.steps_per_epoch * config.batch_size
+
+
+class _deterministic:  # noqa: N801
+    """Torch picks only kernels that give equal results for equal inputs; where there is none, it warns.
+
+    This matters on a CPU too: the gradient of `table[rows]` is else added up by several threads in any order."""
 
     def __enter__(self) -> None:
         self._before = torch.are_deterministic_algorithms_enabled()
@@ -207,5 +216,5 @@ def _resume(session: FitSession, model: Trainable, optimizer: Optimizer, identit
         state["state"].setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict(state)
     session.history.extend(Epoch(**epoch) for epoch in record["history"])
-    session.best_epoch = best_epoch(session.history)
+    session.best_epoch = look_back(session.history, session.trainer.stopping, session.validate is not None).best
     return groups["kept"] or groups["model"]

@@ -6,12 +6,15 @@ from pydantic import BeforeValidator, Field, PositiveInt
 
 from models.config import Frozen, split_commas
 
+Cutoff = Annotated[int, Field(ge=1, le=1000)]  # every judged user's list of that length is held at once
+
 
 class EvaluateConfig(Frozen):
     """Full ranking over all items with the seen ones masked; per user, averaged once."""
 
-    cutoffs: Annotated[tuple[PositiveInt, ...], BeforeValidator(split_commas)] = Field(default=(10, 20), min_length=1)
-    """Lengths of the list at which metrics are taken. NDCG@10 is always among them: the gate decides by it."""
+    cutoffs: Annotated[tuple[Cutoff, ...], BeforeValidator(split_commas)] = Field(default=(10, 20), min_length=1)
+    """Lengths of the list at which metrics are taken, at most 1000.
+    NDCG@10 is always among them: the gate decides by it."""
     candidates: str | None = None
     """File of user_id, item_id, relevant: a sampled ranking beside the full one, to compare with papers.
     Without split.test its relevant rows are the test rows."""

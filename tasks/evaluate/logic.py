@@ -22,6 +22,7 @@ from tasks.judging import Judges, curve, judge_lists, make_judges, means, rank_a
 
 SEED = 20_090_618  # of the bootstrap: equal scores must always get equal intervals
 PLOTTED = ("ndcg", "recall")
+LONGEST_PLOTTED = 100  # each point of a curve costs a look at all places before it
 
 
 class Champion(Protocol):
@@ -44,7 +45,7 @@ class Evaluation:
 
     per_user: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
     users: Mapping[str, Judges]
-    curves: Mapping[str, list[float]]  # metric at the cutoffs 1, 2, …, by full ranking
+    curves: Mapping[str, list[float]]  # metric at the cutoffs 1, 2, … 100, by full ranking
 
     def means(self) -> dict[str, float]:
         """`test/ndcg_at_10` and so on: averages over the users."""
@@ -61,7 +62,7 @@ def evaluate_bundle(
     query = bundle.query(test.users_U, test.known)
     items_UN = rank_all(bundle.model, popularity_I, test, query, max(cutoffs))
     per_user, users = {"test": judge_lists(items_UN, test, cutoffs)}, {"test": test}
-    curves = {name: curve(items_UN, test, name, max(cutoffs)) for name in PLOTTED}
+    curves = {name: curve(items_UN, test, name, min(max(cutoffs), LONGEST_PLOTTED)) for name in PLOTTED}
     if candidates is not None:
         relevant = candidates.filter(candidates["relevant"])
         judges = make_judges(relevant, known, keeps_repeats=True)  # candidates only judge: none is ever masked

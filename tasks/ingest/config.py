@@ -43,6 +43,8 @@ class IngestConfig(Frozen):
     def _one_path_or_many(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
+        if empty := [k for k in ("interactions", "users", "items") if values.get(k) == ""]:
+            raise ValueError(f"ingest.{empty[0]} is empty: give a path or glob, or leave it out")
         paths = {k: (v,) for k, v in values.items() if k in ("interactions", "users", "items") and isinstance(v, str)}
         implied = {"source": "files"} if values.get("interactions") and "source" not in values else {}
         return {**values, **implied, **paths}

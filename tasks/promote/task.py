@@ -1,4 +1,4 @@
-"""The step: decide, register the version with its reasons, and move the champion's alias where it may."""
+"""The step: decide, register the version with its reasons, and, once its lists are written, crown it."""
 
 from dataclasses import asdict, dataclass
 
@@ -26,7 +26,7 @@ class Promotion:
     decision: Decision
     name: str  # of the registered model
     version: str
-    champion: str | None  # the version that production serves after this night
+    champion: str | None  # the version that is the champion once this night is over
 
 
 @task(cache_policy=NO_CACHE)
@@ -52,7 +52,7 @@ def judge(
 
 
 @task(cache_policy=NO_CACHE)
-def promote(
+def register(
     store: Store,
     run: Run,
     name: str,
@@ -62,7 +62,7 @@ def promote(
     configuration: str,
     champion: ChampionRef | None,
 ) -> Promotion:
-    """Registers the version, its reasons as tags, and crowns it where the decision says so.
+    """Registers the version, with the reasons as tags. Nobody is crowned yet: its lists have to be written first.
 
     The decision is written down before anything moves, so that a promotion that was cut short can be told and repeated.
     """
@@ -70,9 +70,13 @@ def promote(
     bundle = Bundle.load(store.path(trained.path))
     model_id = registry.log_model(run, store.path(trained.path), bundle.items.are_integers, str(bundle.users.ids_N[0]))
     version = registry.register(run, name, model_id, _tags(decision, samples, trained, configuration))
-    if decision.promote:
-        registry.crown(run, name, version)
     return Promotion(decision, name, version, version if decision.promote else champion.version if champion else None)
+
+
+@task(cache_policy=NO_CACHE)
+def promote(run: Run, promotion: Promotion) -> None:
+    """Moves the champion's alias to the version. Doing it twice changes nothing."""
+    registry.crown(run, promotion.name, promotion.version)
 
 
 def _scores(store: Store, ref: EvaluatedRef, part: str, name: str) -> Scores:

@@ -34,7 +34,8 @@ def recommend_all(bundle: Bundle, k: int, exclude_seen: bool, version: str) -> I
 
 
 def recommend_some(bundle: Bundle, user_ids: list[str], k: int, exclude_seen: bool, version: str) -> pa.Table:
-    """The lists of these users, in this order; one that the bundle does not know gets the fallback, marked so."""
+    """The lists of these users, each once, in this order; unknown ones get the fallback, marked so."""
+    user_ids = list(dict.fromkeys(user_ids))
     ids = as_typed_ids(pa.array(user_ids, pa.string()))
     if bundle.users.are_integers and ids.type != pa.int64():
         raise ConfigError("recommend.users: the user ids of this dataset are integers", "write them as 12,34")

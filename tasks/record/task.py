@@ -32,9 +32,9 @@ def record(
     training, judged, below = (store.manifest(ref.path) for ref in (trained, scores, floor))
     run.log_params(flatten(config))
     run.log_snapshot(valid.snapshot)
-    if trained.cached:  # else they were logged while training went on
-        run.log_history(training["history"])
-    run.log_metrics({**result["metrics"], "train/best_epoch": training["best_epoch"]})
+    logged = run.logged_epochs()  # while training went on; not those that were found, or that a killed night ran
+    run.log_history([epoch for epoch in training["history"] if epoch["number"] not in logged])
+    run.log_metrics(figures(result["metrics"], training))
     run.set_tags(tags(result))
     if training["history"]:
         run.log_figure(learning_curve(training["history"], training["best_epoch"]), "learning_curve.png")
@@ -45,6 +45,14 @@ def record(
     known = read_histories(store.read(samples.known))
     examples = make_examples(bundle, store.read(split.items), store.read(split.test), known, split.keeps_repeats)
     run.log_text(render(result, training, judged, below, examples), "card.html")
+
+
+def figures(metrics: Mapping[str, float], training: Mapping[str, Any]) -> dict[str, float]:
+    """The night's metrics under the names that they have in MLflow: `valid/…` is a curve there, which shows its last
+    epoch, so the best epoch's value is called `best/valid/…`."""
+    best = {f"best/{name}": value for name, value in metrics.items() if name.startswith("valid/")}
+    own = {name: value for name, value in metrics.items() if not (training["history"] and name.startswith("valid/"))}
+    return {**own, **best, "train/best_epoch": training["best_epoch"]}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -73,6 +73,27 @@ def remove_unheld(temporary: Path) -> bool:
 
 
 @contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for what does not stay, that no other run's sweep takes away."""
+    folder = parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)
+    try:
+        with _held(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporaries(root: Path) -> list[Path]:
+    """What has a temporary name below a folder. Other runs may add and remove folders meanwhile."""
+    found: list[Path] = []
+    for here, folders, files in os.walk(root):  # skips what vanishes, where Path.rglob fails
+        found += [Path(here, name) for name in (*folders, *files) if name.startswith(TEMPORARY)]
+        folders[:] = [name for name in folders if not name.startswith(TEMPORARY)]
+    return found
+
+
+@contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Locks a file or folder for this process; the kernel drops the lock with it. Raises BlockingIOError."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -6,7 +6,7 @@ prepared/<key>/                  splits, samples, id maps
 checkpoints/<key>/               what a killed training goes on from, and the trained bundle
 metrics/<key>/                   per user
 recommendations/run=<run>/       each run's own lists
-published/<dataset>.json         pointer to what production serves, switched atomically
+published/<dataset>              link to what production serves, switched atomically
 nights/<dataset>/<key>.json      results, by which an unchanged night is recognised
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import RunFailed
-from tasks.store.atomic import TEMPORARY, new_file, new_folder, remove_unheld
+from tasks.store.atomic import new_file, new_folder, remove_unheld, temporaries
 from tasks.store.refs import DatasetRef
 from tasks.store.tables import fingerprint, read_table, write_table
 
@@ -82,7 +82,7 @@ class Store:
 
     def sweep(self) -> int:
         """Removes what killed runs left under temporary names, and nothing that a run is writing. Returns how many."""
-        return sum(remove_unheld(path) for path in list(self.root.rglob(f"{TEMPORARY}*")))
+        return sum(remove_unheld(path) for path in temporaries(self.root))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """The model artefact's entry: user ids in, recommendations out. MLflow runs this file from inside the artefact.
 
-It imports nothing of ours by its public name: the code travels inside the artefact as a package with a private name,
-so that a stranger's package called `models` cannot get in its way.
+The code travels inside the artefact as a package with a private name, which holds the hash of that code: a stranger's
+package called `models` cannot get in its way, and two versions can be loaded side by side. Where the very same code is
+installed, that is used instead: its kernels are compiled already.
 """
 
+import hashlib
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,28 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
+def private_name(package: Path) -> str:
+    """The name under which this code travels: equal names mean equal code."""
+    files = sorted(package.rglob("*.py"))
+    digest = hashlib.sha256(b"".join(str(f.relative_to(package)).encode() + f.read_bytes() for f in files))
+    return f"encore_models_{digest.hexdigest()[:32]}"
+
+
+def code_package(name: str) -> str:
+    """What to import: `models` where it is installed with the code that this private name stands for, else the name."""
+    try:
+        spec = importlib.util.find_spec("models")
+    except ValueError:  # something that is no package has taken the name
+        return name
+    places = spec.submodule_search_locations if spec else None
+    return "models" if places and private_name(Path(next(iter(places)))) == name else name
+
+
 class RecommenderModel(PythonModel):
     """Top K for users, by raw ids."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        package = context.model_config["package"]
+        package = code_package(context.model_config["package"])
         folder = Path(context.artifacts["bundle"])
         number = folder.parents[1] / "version.txt"  # written when the model was registered
         self.version = number.read_text(encoding="utf-8").strip() if number.is_file() else ""

@@ -1,6 +1,5 @@
 """Registered models: every night's version, and the alias that says which one production serves."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,12 +20,13 @@ from mlflow.types.schema import AnyType, ColSpec
 import models
 from tasks.errors import RunFailed
 from tasks.store.refs import ChampionRef
-from tasks.tracking.runs import Run
+from tasks.tracking.pyfunc_entry import private_name
+from tasks.tracking.runs import Run, connect, unreachable
 
 CHAMPION = "champion"
 VERSION_FILE = "version.txt"  # beside the MLmodel file: the number is known only after the model was logged
 ENTRY = Path(__file__).with_name("pyfunc_entry.py")
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba")
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba", "scipy", "psutil")
 
 
 def log_model(run: Run, bundle: Path, item_ids_are_integers: bool, example_user: str) -> str:
@@ -73,13 +73,11 @@ def crown(run: Run, name: str, version: str) -> None:
 def find_champion(tracking_uri: str, name: str) -> ChampionRef | None:
     """The version that production serves; None on the first night."""
     try:
-        found = MlflowClient(tracking_uri).get_model_version_by_alias(name, CHAMPION)
+        found = connect(tracking_uri).get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        raise RunFailed(
-            f"the model registry cannot be read: {str(error).splitlines()[0]}", "check tracking_uri"
-        ) from error
+        raise unreachable(error) from error
     tags = found.tags
     return ChampionRef(
         name, str(found.version), str(found.run_id), tags.get("weights_sha256", ""), tags.get("configuration", "")
@@ -133,10 +131,8 @@ def _signature(item_ids_are_integers: bool) -> ModelSignature:
 
 
 def _private_copy(folder: Path) -> Path:
-    """Our `models` package under a name that holds the hash of its code: two versions can be loaded side by side."""
+    """Our `models` package under its private name."""
     source = Path(next(iter(models.__path__)))
-    files = sorted(source.rglob("*.py"))
-    digest = hashlib.sha256(b"".join(str(f.relative_to(source)).encode() + f.read_bytes() for f in files))
-    copy = folder / f"encore_models_{digest.hexdigest()[:12]}"
+    copy = folder / private_name(source)
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc"))
     return copy

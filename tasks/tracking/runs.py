@@ -1,6 +1,10 @@
 """Runs in MLflow: what was computed, with what, and how it came out."""
 
 import logging
+import re
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 
 from models.base import Callback, Epoch, Recommender
-from tasks.errors import RunFailed
+from tasks.errors import RunFailed, without_passwords
 from tasks.store.refs import SnapshotRef
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_PARAMS_A_CALL = 100
 MAX_METRICS_A_CALL = 1000
+CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,12 @@ class Run:
         for start in range(0, len(entries), MAX_METRICS_A_CALL):
             self.client.log_batch(self.run_id, metrics=entries[start : start + MAX_METRICS_A_CALL])
 
+    def logged_epochs(self) -> set[int]:
+        """The epochs whose figures the run has already."""
+        return {metric.step for metric in self.client.get_metric_history(self.run_id, "train/loss")}
+
     def log_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """A whole training at once, as it was remembered."""
+        """Many epochs of a training at once, as they were remembered."""
         now = _now()
         entries = [
             Metric(name, value, now, epoch["number"])
@@ -104,13 +113,39 @@ def epoch_metrics(loss: float, samples: int, seconds: float, metrics: Mapping[st
     return {"train/loss": loss, **speed, **{f"valid/{name}": value for name, value in metrics.items()}}
 
 
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client, once it is known that somebody answers: MLflow itself tries for many minutes, in silence.
+
+    Raises RunFailed where a server is out of reach, or the address is none that MLflow takes.
+    """
+    if tracking_uri.startswith(("http://", "https://")):
+        address = without_passwords(tracking_uri)
+        try:
+            urllib.request.urlopen(address, timeout=CONNECT_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass  # it answers; what it lets us do shows later
+        except OSError as error:
+            if not isinstance(getattr(error, "reason", None), ssl.SSLError):  # whom to trust is MLflow's affair
+                raise RunFailed(f"no MLflow server answers at {address}", "start it, or set --tracking_uri") from error
+    try:
+        return MlflowClient(tracking_uri)
+    except MlflowException as error:
+        raise unreachable(error) from error
+
+
+def unreachable(error: MlflowException) -> RunFailed:
+    """What MLflow says, in one line and without a password."""
+    reason = without_passwords(" ".join(str(error).split()))
+    return RunFailed(f"MLflow cannot be used: {reason}", "check --tracking_uri")
+
+
 def start_run(tracking_uri: str, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
     """A new run; the experiment is made where it does not exist. Raises RunFailed where MLflow is out of reach."""
+    client = connect(tracking_uri)
     try:
-        client = MlflowClient(tracking_uri)
         run = client.create_run(_experiment_id(client, tracking_uri, experiment), run_name=name, tags=dict(tags))
     except MlflowException as error:
-        raise RunFailed(f"MLflow cannot be reached: {str(error).splitlines()[0]}", "check tracking_uri") from error
+        raise unreachable(error) from error
     return Run(tracking_uri, experiment, run.info.experiment_id, run.info.run_id)
 
 
@@ -119,10 +154,13 @@ def close_dead_runs(tracking_uri: str, experiment: str, store: str) -> int:
 
     Returns how many there were.
     """
-    client = MlflowClient(tracking_uri)
-    if (found := client.get_experiment_by_name(experiment)) is None:
-        return 0
-    dead = client.search_runs([found.experiment_id], f"attributes.status = 'RUNNING' and tags.store = '{store}'")
+    client = connect(tracking_uri)
+    try:
+        if (found := client.get_experiment_by_name(experiment)) is None:
+            return 0
+        dead = client.search_runs([found.experiment_id], f"attributes.status = 'RUNNING' and tags.store = '{store}'")
+    except MlflowException as error:
+        raise unreachable(error) from error
     for run in dead:
         client.set_tag(run.info.run_id, "decision", "failed")
         Run(tracking_uri, experiment, found.experiment_id, run.info.run_id).finish("KILLED", "The process was killed.")
@@ -130,8 +168,9 @@ def close_dead_runs(tracking_uri: str, experiment: str, store: str) -> int:
 
 
 def run_exists(tracking_uri: str, run_id: str) -> bool:
+    client = connect(tracking_uri)
     with suppress(MlflowException):
-        return bool(MlflowClient(tracking_uri).get_run(run_id).info.status == "FINISHED")
+        return bool(client.get_run(run_id).info.status == "FINISHED")
     return False
 
 
@@ -140,7 +179,8 @@ def artifact_root(tracking_uri: str, experiment: str) -> str | None:
     if not tracking_uri.startswith("sqlite:///"):
         return None
     database = Path(tracking_uri.removeprefix("sqlite:///"))
-    return (database.resolve().parent / "mlartifacts" / experiment).as_uri()
+    folder = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment).strip("-._") or "experiment"  # a name is no path
+    return (database.resolve().parent / "mlartifacts" / folder).as_uri()
 
 
 def prepare(tracking_uri: str) -> None:

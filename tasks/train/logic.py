@@ -61,7 +61,9 @@ def fit(
     done = Fitted(model, fitted, session.history, session.best_epoch, best, perf_counter() - start)
     if not trainer.refit:
         return done
-    again = FitSession(_exactly(trainer, session.best_epoch), None, callbacks("refit"), _folder(checkpoints, "refit"))
+    again = FitSession(
+        _exactly(session.trainer, session.best_epoch), None, callbacks("refit"), _folder(checkpoints, "refit")
+    )
     # what the first fit chose by the validation rows (an epoch, a regularisation) is given to the second
     model = build(config.name, model.config, known).fit(known, again)
     return replace(done, model=model, data=known, seconds=perf_counter() - start, refitted=True)

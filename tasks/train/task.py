@@ -8,7 +8,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.base import Callback, Ragged, TrainingData, TrainingDiverged
+from models.base import Callback, DoesNotFit, Ragged, TrainingData, TrainingDiverged
 from models.bundle import Bundle, weights_hash
 from models.config import ModelConfig, TrainerConfig
 from models.ids import IdMap
@@ -45,6 +45,8 @@ def train(
             made = fit(config, trainer, *rows, judges, history_length, callbacks, epochs)
         except TrainingDiverged as error:
             raise RunFailed(f"training diverged: {error}", "try a smaller trainer.learning_rate") from error
+        except DoesNotFit as error:
+            raise RunFailed(str(error), "--model.name=item_knn, ials or graph_filter; or more memory") from error
         bundle = make_bundle(store, samples, made, served, history_length)
         bundle.save(writer.folder)
         return record(made)

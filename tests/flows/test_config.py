@@ -70,6 +70,9 @@ def test_the_protocol_follows_the_source_and_the_files(sections: dict[str, objec
         {"gate": {"level": 1}},
         {"evaluate": {"cutoffs": []}},
         {"evaluate": {"cutoffs": [0]}},
+        {"evaluate": {"cutoffs": ""}},
+        {"evaluate": {"cutoffs": [10, 1001]}},
+        {"ingest": {"interactions": ""}},
         {"recommend": {"k": 0}},
         {"registered_model": "a/b"},
     ],
@@ -77,6 +80,12 @@ def test_the_protocol_follows_the_source_and_the_files(sections: dict[str, objec
 def test_what_does_not_fit_together_is_an_error(sections: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         config(**sections)
+
+
+def test_an_empty_path_is_named_and_an_empty_list_is_empty() -> None:
+    with pytest.raises(ValidationError, match=r"ingest\.interactions is empty"):
+        config(ingest={"interactions": ""})
+    assert config(recommend={"users": ""}).recommend.users == ()
 
 
 def test_fields_of_the_model_without_its_name_are_the_defaults() -> None:
@@ -109,6 +118,12 @@ def test_settings_are_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert made.resolved() == made
     for uri in ("http://host:5000", "sqlite:////abs/m.db", "postgresql://u@h/db"):
         assert Settings(tracking_uri=uri).resolved().tracking_uri == uri
+
+
+@pytest.mark.parametrize("name", ["data_dir", "tracking_uri"])
+def test_an_empty_place_is_not_the_current_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="is empty"):
+        Settings.model_validate({name: ""})
 
 
 @pytest.mark.parametrize(

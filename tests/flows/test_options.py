@@ -235,3 +235,7 @@ def test_help_shows_every_field_once_and_every_models_own() -> None:
     assert len(others) == len(set(others))
     assert {"ingest.source", "split.protocol", "gate.tolerance", "experiment", "data_dir", "as_of"} <= set(others)
     assert all(text for _, _, text in fields(PipelineConfig))
+
+
+def test_a_password_in_a_wrong_value_is_not_repeated() -> None:
+    assert "sesame" not in str(refused("--trainer.seed=http://me:sesame@host"))

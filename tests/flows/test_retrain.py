@@ -129,6 +129,8 @@ def _interactions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_what_is_published_is_what_was_promoted(first: Ran, place: Place) -> None:
+    assert Path(first.result["published"]).is_absolute()
+    assert Path(first.result["published"]).parent.resolve() == Path(first.result["recommendations"]).parent
     assert place.table(first.result["published"]).equals(place.table(first.result["recommendations"]))
 
 

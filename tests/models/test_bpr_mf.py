@@ -1,6 +1,7 @@
 """The BPR loss and its kernel: gradients, one step by hand, verified negatives, and the same bits on any threads."""
 
 from math import exp, log1p
+from typing import get_args
 
 import numba
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from models.base import FitSession, Ragged, TrainingData
 from models.bpr_mf import kernel
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import TrainerConfig
+from models.config import OptimizerName, TrainerConfig
 from models.fitting.samplers import PairBatch
 from tests.factories import query_of, random_log
 
@@ -154,3 +155,18 @@ def test_without_a_wish_the_kernel_is_chosen_and_said_so() -> None:
     kernel_run = BPRMFConfig().complete(TrainerConfig())
     assert (kernel_run.optimizer, kernel_run.device) == ("sgd", "cpu")
     assert BPRMFConfig().complete(TrainerConfig(device="cuda")).optimizer == "adam"
+
+
+def test_batches_of_any_size_step_as_far_as_the_kernel() -> None:
+    bounded = TrainerConfig(optimizer="sgd", clip_norm=1e9)
+    assert BPRMFConfig().complete(bounded).learning_rate == pytest.approx(0.1 * 1024)
+    assert BPRMFConfig().complete(bounded.model_copy(update={"batch_size": 64})).learning_rate == pytest.approx(6.4)
+    assert BPRMFConfig().complete(bounded.model_copy(update={"learning_rate": 3.0})).learning_rate == 3.0
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_every_optimizer_learns_at_its_recommended_rate(optimizer: OptimizerName) -> None:
+    data = random_log(50, 40, 600, seed=2)
+    session = FitSession(trainer=TrainerConfig(optimizer=optimizer, epochs=30, device="cpu", batch_size=64))
+    BPRMF.build(BPRMFConfig(dim=8), data).fit(data, session)
+    assert session.history[-1].loss < 0.95 * session.history[0].loss

@@ -1,13 +1,44 @@
-"""Streams, seen items and negatives."""
+"""Streams, seen items and negatives.
+
+I items, B rows in a batch
+"""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from scipy.stats import chisquare
 
 from models.base import Ragged, TrainingData
 from models.fitting import samplers
-from models.fitting.samplers import Pairs, SeenItems, pair_batches, stream, uniform_negatives
+from models.fitting.samplers import (
+    AliasTable,
+    Pairs,
+    SeenItems,
+    hard_negatives,
+    in_batch_masked,
+    log_frequency,
+    pair_batches,
+    popularity_negatives,
+    popularity_table,
+    stream,
+    uniform_negatives,
+)
 from tests.factories import random_log
+
+SEEN_1_4 = SeenItems(Ragged.from_pairs(np.array([0, 0, 0]), np.array([1, 4, 4]), 1), 10)
+"""User 0 has seen items 1 and 4 of ten."""
+USER_0 = np.zeros(80_000, dtype=np.int64)
+
+
+def drawn_by(draw_B: npt.NDArray[np.int64], probability_I: npt.NDArray[np.float64]) -> bool:
+    """Whether the draws agree with the distribution by a chi-square test, and none has probability 0."""
+    count_I = np.bincount(draw_B, minlength=len(probability_I))
+    possible = probability_I > 0
+    if count_I[~possible].any():
+        return False
+    expected = probability_I[possible] / probability_I[possible].sum() * len(draw_B)
+    return len(expected) == 1 or bool(chisquare(count_I[possible], expected).pvalue > 0.001)
 
 
 def test_streams_differ_by_purpose_and_repeat() -> None:
@@ -30,11 +61,100 @@ def test_seen_items_agree_with_sets(bitmap_bytes: int, monkeypatch: pytest.Monke
 
 
 def test_negatives_are_uniform_over_the_unseen_items() -> None:
-    histories = Ragged.from_pairs(np.array([0, 0, 0]), np.array([1, 4, 4]), 1)
-    draw_B = uniform_negatives(np.zeros(80_000, dtype=np.int64), SeenItems(histories, 10), 10, stream(0, "test"))
-    count_I = np.bincount(draw_B, minlength=10)
-    assert count_I[[1, 4]].tolist() == [0, 0]
-    assert chisquare(np.delete(count_I, [1, 4])).pvalue > 0.001
+    draw_B = uniform_negatives(USER_0, SEEN_1_4, 10, stream(0, "test"))
+    assert drawn_by(draw_B, np.array([1, 0, 1, 1, 0, 1, 1, 1, 1, 1.0]))
+
+
+WEIGHTS = {
+    "one": np.array([3.0]),
+    "equal": np.ones(7),
+    "one in all": np.array([0, 0, 5.0, 0]),
+    "heavy first": np.array([90, 5, 3, 1, 1.0]),
+    "heavy last": np.array([1, 1, 3, 5, 90.0]),
+    "zipf": 1 / np.arange(1, 1001),
+    "pareto": np.random.default_rng(0).pareto(0.5, 1_000),
+    "exact slots": np.array([2, 2, 0, 0, 1, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_slots_of_the_alias_table_add_up_to_the_weights(name: str) -> None:
+    table = AliasTable(WEIGHTS[name])
+    assert ((table.keep_I >= 0) & (table.keep_I <= 1)).all()
+    share_I = table.keep_I + np.bincount(table.alias_I, weights=1 - table.keep_I, minlength=len(table.keep_I))
+    np.testing.assert_allclose(share_I / len(share_I), WEIGHTS[name] / WEIGHTS[name].sum(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_alias_table_draws_by_the_weights(name: str) -> None:
+    common = WEIGHTS[name] / WEIGHTS[name].sum() > 1e-4  # chi-square needs some draws of each
+    draw_B = AliasTable(WEIGHTS[name]).draw(200_000, stream(1, "alias"))
+    assert set(np.unique(draw_B)) <= set(np.flatnonzero(WEIGHTS[name]))
+    assert drawn_by(draw_B[common[draw_B]], np.where(common, WEIGHTS[name], 0))
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [1.0, np.nan]])
+def test_weights_that_are_no_distribution_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights must be"):
+        AliasTable(np.array(weights))
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.75, 1.0])
+def test_popularity_negatives_follow_the_power_of_the_count_over_the_unseen_items(exponent: float) -> None:
+    count_I = np.array([50, 900, 20, 0, 400, 7, 1, 30, 200, 3])
+    table = popularity_table(np.repeat(np.arange(10), count_I), 10, exponent)
+    draw_B = popularity_negatives(USER_0, SEEN_1_4, table, stream(1, "test"))
+    expected_I = np.maximum(count_I, 1.0) ** exponent  # an item without rows counts as one
+    expected_I[[1, 4]] = 0
+    assert drawn_by(draw_B, expected_I)
+
+
+def test_who_has_seen_nearly_everything_waits_no_longer_and_draws_by_the_same_distribution() -> None:
+    # All but a ten-millionth of the weight is on item 0, which was seen: only the list can give the others.
+    table, seen = AliasTable(np.array([1e8, 1, 3])), SeenItems(Ragged.from_pairs(np.array([0]), np.array([0]), 1), 3)
+    draw_B = popularity_negatives(USER_0[:2_000], seen, table, stream(0, "test"))
+    assert drawn_by(draw_B, np.array([0.0, 1, 3]))
+    histories = Ragged.from_pairs(np.zeros(49_998, dtype=np.int64), np.arange(49_998), 1)
+    draw_B = uniform_negatives(USER_0[:300], SeenItems(histories, 50_000), 50_000, stream(0, "test"))
+    assert drawn_by(draw_B - 49_998, np.array([1.0, 1.0]))
+
+
+def test_hard_negatives_are_the_highest_scored_of_n_unseen() -> None:
+    def score(items_BN: npt.NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(items_BN)
+
+    draw_B = hard_negatives(USER_0, 3, lambda u: uniform_negatives(u, SEEN_1_4, 10, stream(0, "test")), score)
+    # The k-th of 8 unseen items is the highest of 3 draws with probability (k / 8)**3 - ((k - 1) / 8)**3.
+    k = np.arange(1, 9)
+    expected_I = np.zeros(10)
+    expected_I[[0, 2, 3, 5, 6, 7, 8, 9]] = (k / 8) ** 3 - ((k - 1) / 8) ** 3
+    assert drawn_by(draw_B, expected_I)
+
+
+def test_hard_negatives_are_drawn_for_their_own_user() -> None:
+    histories = Ragged.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), 2)
+    seen, users_B = SeenItems(histories, 4), np.arange(500) % 2
+    draw_B = hard_negatives(
+        users_B, 4, lambda u: uniform_negatives(u, seen, 4, stream(0)), lambda items_BN: torch.from_numpy(-items_BN)
+    )
+    assert not seen.contains(users_B, draw_B).any()
+
+
+def test_in_batch_negatives_follow_the_frequency_and_known_positives_are_masked() -> None:
+    data = random_log(40, 12, 600, seed=3)
+    popular_R = np.where(data.histories.items_R < 9, data.histories.items_R // 3, data.histories.items_R)
+    data = TrainingData(12, Ragged(data.histories.offsets_U1, popular_R.astype(np.int32)))
+    # The other rows of a batch, here the second, are drawn by how often each item is in the rows.
+    pairs = Pairs(data)
+    second_B = np.array([int(next(iter(pair_batches(pairs, 2, 0, epoch))).positives_B[1]) for epoch in range(4_000)])
+    share_I = log_frequency(popular_R, 12).exp().double().numpy()
+    assert drawn_by(second_B, np.where(np.bincount(popular_R, minlength=12), share_I, 0))
+
+    batch = next(iter(pair_batches(pairs, 50, seed=0, epoch=1)))
+    masked_BB = in_batch_masked(batch.users_B.numpy(), batch.positives_B.numpy(), pairs.seen)
+    known = {(u, i) for u in range(40) for i in data.histories.row(u).tolist()}
+    for row, user in enumerate(batch.users_B.tolist()):
+        assert masked_BB[row].tolist() == [(user, item) in known for item in batch.positives_B.tolist()]
 
 
 def test_a_user_who_saw_everything_is_refused_and_left_out_of_batches() -> None:

@@ -233,3 +233,9 @@ def test_where_no_row_may_judge_there_are_no_scores(store: Store) -> None:
     assert manifest["users"] == {"champion": 0}
     text = store.path(f"{made.path}/_manifest.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_a_curve_ends_where_its_cost_would_grow_beyond_use() -> None:
+    made = evaluate_bundle(TONIGHT, TEST, None, TONIGHT.fitted, (10, 1000))
+    assert len(made.curves["ndcg"]) == 100
+    assert made.means()["test/hit_at_1000"] == 1

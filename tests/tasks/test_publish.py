@@ -252,3 +252,9 @@ def test_lists_that_are_gone_are_not_published(store: Store) -> None:
 def test_history_length_hides_nothing_from_the_mask() -> None:
     short = replace(BUNDLE, history_length=1)
     assert lists(frame(recommend_all(short, 3, True, "1"))) == lists(frame(recommend_all(BUNDLE, 3, True, "1")))
+
+
+def test_a_user_who_is_asked_for_twice_is_shown_once() -> None:
+    table = recommend_some(BUNDLE, ["11", "10", "11"], 2, True, "1")
+    assert lists(table.to_pandas()) == {11: [103, 100], 10: [102, 103]}
+    assert table.num_rows == 4

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import Busy, RunFailed
 from tasks.schema import PER_USER
-from tasks.store.atomic import new_file, new_folder, write_json
+from tasks.store.atomic import new_file, new_folder, scratch_folder, write_json
 from tasks.store.lease import lease
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Store, Writer
@@ -143,6 +143,30 @@ def test_what_a_killed_run_left_is_swept_and_what_is_being_written_is_not(store:
     assert names(store.root / "prepared" / "other") == ["more", "rows"]
     assert store.find("prepared/good") is not None
     assert store.sweep() == 0
+
+
+def test_a_download_and_a_pointer_on_their_way_are_not_swept(store: Store) -> None:
+    with scratch_folder(store.path("downloads")) as folder:
+        (folder / "half.whl").write_text("half")
+        assert store.sweep() == 0
+        assert (folder / "half.whl").exists()
+    assert names(store.path("downloads")) == []
+
+
+def test_a_folder_that_another_run_removes_meanwhile_stops_no_sweep(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("checkpoints/a/epochs", "checkpoints/b/.tmp-1"):
+        store.path(place).mkdir(parents=True)
+    scandir = os.scandir
+
+    def removed_first(path: Any) -> Any:
+        if str(path).endswith("epochs"):
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removed_first)
+    assert store.sweep() == 1
 
 
 def test_a_manifest_that_is_gone_is_named(store: Store) -> None:

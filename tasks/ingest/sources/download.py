@@ -2,10 +2,8 @@
 
 import fcntl
 import http.client
-import re
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import ConfigError, DownloadFailed
+from tasks.errors import ConfigError, DownloadFailed, without_passwords
 from tasks.ingest.progress import Progress
 from tasks.ingest.sources.base import hash_file
-from tasks.store.atomic import TEMPORARY, new_file
+from tasks.store.atomic import new_file, scratch_folder
 
 BLOCK = 1 << 18  # bytes
 TIMEOUT_SECONDS = 30
@@ -37,9 +35,9 @@ def fetch_wheel(requirement: str, final: Path, checksum: Checksum) -> bool:
         if final.exists():
             _refuse_other_content(final, checksum)
             return False
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=TEMPORARY) as folder:
-            _pip_download(requirement, Path(folder), final)
-            fetched = Path(folder) / final.name
+        with scratch_folder(final.parent) as folder:
+            _pip_download(requirement, folder, final)
+            fetched = folder / final.name
             if not fetched.is_file():
                 raise DownloadFailed(f"pip fetched {requirement} under another name than {final.name}", _by_hand(final))
             _refuse_other_content(fetched, checksum)
@@ -54,9 +52,13 @@ def fetch_url(url: str, final: Path, checksum: Checksum) -> bool:
     Raises DownloadFailed where it breaks off (what has come stays for the next try) or is not the pinned file.
     """
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"cannot download from {shown(url)}", "ENCORE_GROUPLENS_URL takes http:// and https:// only")
-    if shown(url) != url:
-        raise ConfigError(f"{shown(url)} was given with a password in it, which is not used", "leave it out of the URL")
+        raise ConfigError(
+            f"cannot download from {without_passwords(url)}", "ENCORE_GROUPLENS_URL takes http:// and https:// only"
+        )
+    if without_passwords(url) != url:
+        raise ConfigError(
+            f"{without_passwords(url)} was given with a password in it, which is not used", "leave it out of the URL"
+        )
     part = final.with_name(f"{final.name}.part")
     with _alone(final):
         if final.exists():
@@ -66,16 +68,11 @@ def fetch_url(url: str, final: Path, checksum: Checksum) -> bool:
             _download(url, part)
         except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
             reason = getattr(error, "reason", None) or error
-            raise DownloadFailed(f"{shown(url)} could not be fetched: {reason}", _by_hand(final)) from error
+            raise DownloadFailed(f"{without_passwords(url)} could not be fetched: {reason}", _by_hand(final)) from error
         _refuse_other_content(part, checksum)
         with new_file(final) as temporary:
             part.rename(temporary)
     return True
-
-
-def shown(text: str) -> str:
-    """Without the name and password that a URL may carry."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def _download(url: str, part: Path) -> None:
@@ -100,7 +97,7 @@ def _download(url: str, part: Path) -> None:
                 have += len(block)
     if total is not None and have < total:
         raise DownloadFailed(
-            f"{shown(url)} broke off after {have:,} of {total:,} bytes", "run again: it goes on from there"
+            f"{without_passwords(url)} broke off after {have:,} of {total:,} bytes", "run again: it goes on from there"
         )
 
 
@@ -110,7 +107,7 @@ def _pip_download(requirement: str, folder: Path, final: Path) -> None:
     result = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         said = [line for line in result.stderr.splitlines() if "ERROR" in line or "No module named" in line]
-        reason = f": {shown(said[-1].removeprefix('ERROR: '))}" if said else ""
+        reason = f": {without_passwords(said[-1].removeprefix('ERROR: '))}" if said else ""
         raise DownloadFailed(f"pip could not fetch {requirement}{reason}", _by_hand(final))
 
 

@@ -1,0 +1,70 @@
+"""When a night is skipped, and what is said then."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.config import PipelineConfig, Settings
+from flows.summary import _verdict
+from flows.unchanged import find_unchanged, remember, skipped
+from tasks.store.refs import ChampionRef
+from tasks.store.store import Store
+from tasks.tracking import registry, runs
+
+CONFIG = PipelineConfig.model_validate({"ingest": {"name": "tiny"}}).resolved()
+
+
+@pytest.fixture
+def settings(store: Store) -> Settings:
+    return Settings(data_dir=store.root, tracking_uri="sqlite:////nowhere/mlflow.db").resolved()
+
+
+@pytest.fixture(autouse=True)
+def _remembered(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night that promoted version 2; MLflow still has its run and its version."""
+    lists = store.path("recommendations/run=r/recommendations.parquet")
+    lists.parent.mkdir(parents=True)
+    lists.touch()
+    result = {
+        "run_id": "r",
+        "as_of": "2026-01-02T03:04:05",
+        "decision": {"promote": True, "checks": []},
+        "model": {"name": "encore-tiny", "version": "2", "champion": "2"},
+        "recommendations": "recommendations/run=r/recommendations.parquet",
+        "published": None,
+        "report": "report.html",
+    }
+    remember(store, CONFIG, settings, "key", result)
+    monkeypatch.setattr(runs, "run_exists", lambda uri, run_id: True)
+    monkeypatch.setattr(registry, "version_exists", lambda uri, name, version: True)
+
+
+def found(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, champion: str | None) -> Any:
+    ref = ChampionRef("encore-tiny", champion, "r", "w", "c") if champion else None
+    monkeypatch.setattr(registry, "find_champion", lambda uri, name: ref)
+    return find_unchanged(store, CONFIG, settings, "key")
+
+
+@pytest.mark.parametrize("champion", ["2", "1", "3"])
+def test_the_champion_of_now_is_named_and_not_that_of_then(
+    champion: str, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = skipped(store, found(store, settings, monkeypatch, champion), 0.0)
+    assert (result["model"]["version"], result["model"]["champion"]) == ("2", champion)
+    assert f"version {champion} stays champion" in _verdict(result)
+
+
+def test_a_night_whose_champion_was_taken_away_is_run_again(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(store, settings, monkeypatch, None) is None
+
+
+def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere = Settings(data_dir=store.root, tracking_uri=f"sqlite:///{tmp_path}/other.db").resolved()
+    assert found(store, elsewhere, monkeypatch, "2") is None
+    store.path("recommendations/run=r/recommendations.parquet").unlink()
+    assert found(store, settings, monkeypatch, "2") is None

@@ -1,0 +1,66 @@
+"""What MLflow shows of a night: a run's figures are those of the model that it keeps."""
+
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+
+from models.base import Epoch
+from tasks.errors import RunFailed
+from tasks.record.task import figures
+from tasks.tracking.registry import find_champion
+from tasks.tracking.runs import EpochLogger, Run, artifact_root, close_dead_runs, run_exists, start_run
+from tests.factories import FixedScores
+
+HISTORY = [
+    {"number": n, "loss": 1 / n, "samples": 5, "seconds": 1.0, "metrics": {"ndcg_at_10": value}}
+    for n, value in ((1, 0.2), (2, 0.5), (3, 0.3))
+]
+METRICS = {"valid/ndcg_at_10": 0.5, "test/ndcg_at_10": 0.4}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return start_run(f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db", "tiny", "night", {})
+
+
+def test_the_best_epoch_is_no_point_of_the_curve() -> None:
+    assert figures(METRICS, {"history": HISTORY, "best_epoch": 2}) == {
+        "test/ndcg_at_10": 0.4,
+        "best/valid/ndcg_at_10": 0.5,
+        "train/best_epoch": 2,
+    }
+    without_epochs = figures(METRICS, {"history": [], "best_epoch": 0})
+    assert without_epochs["valid/ndcg_at_10"] == without_epochs["best/valid/ndcg_at_10"] == 0.5
+
+
+def test_epochs_of_before_a_kill_are_logged_once(run: Run) -> None:
+    third = HISTORY[2]
+    EpochLogger(run).on_epoch_end(FixedScores([[1]]), Epoch(**third))  # type: ignore[arg-type]
+    assert run.logged_epochs() == {3}
+    run.log_history([epoch for epoch in HISTORY if epoch["number"] not in run.logged_epochs()])
+    curve: list[Metric] = run.client.get_metric_history(run.run_id, "valid/ndcg_at_10")
+    assert sorted((point.step, point.value) for point in curve) == [(1, 0.2), (2, 0.5), (3, 0.3)]
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a/../../b", "..", "ü", "plain-1.0"])
+def test_an_experiments_files_lie_beside_the_database_whatever_its_name(name: str, tmp_path: Path) -> None:
+    uri = artifact_root(f"sqlite:///{tmp_path}/mlflow.db", name)
+    assert uri is not None
+    assert Path(uri.removeprefix("file://")).resolve().parent == tmp_path.resolve() / "mlartifacts"
+
+
+@pytest.mark.parametrize("uri", ["http://me:sesame@127.0.0.1:9", "nonsense://me:sesame@x"])
+def test_an_mlflow_that_is_not_there_is_told_at_once_without_the_password(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for ask in (lambda: close_dead_runs(uri, "tiny", "store"), lambda: start_run(uri, "tiny", "night", {})):
+        with pytest.raises(RunFailed) as caught:
+            ask()
+        assert "sesame" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+    for look in (find_champion, run_exists):
+        if uri.startswith("http"):
+            with pytest.raises(RunFailed, match=r"no MLflow server answers at http://127\.0\.0\.1:9"):
+                look(uri, "r")
