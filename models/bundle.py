@@ -43,9 +43,11 @@ class Bundle:
     fitted: Ragged
     """The rows that the model was fitted on."""
     served: Ragged
-    """What each known user had by the night of the training: left out of the lists, unless told otherwise."""
+    """What each known user had by the night of the training: what the model is shown, unless told otherwise."""
     history_length: int | None = None
     """How many of a user's latest items the model is shown; None shows all."""
+    masked: Ragged | None = None
+    """What is left out of each known user's list, where that is more than `served`."""
 
     def query(self, users_U: npt.NDArray[np.int64], histories: Ragged) -> Query:
         return Query(users_U, histories if self.history_length is None else histories.latest(self.history_length))
@@ -60,19 +62,23 @@ class Bundle:
         k: int,
         histories: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
         exclude_seen: bool = True,
+        seen: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """By raw ids: item ids [U, K], scores [U, K] (-inf where fewer than K were left) and fallback flags [U].
 
-        `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users;
-        items that the model does not know are skipped. A night's champion is judged through this call, by the code
-        that it was shipped with, so its meaning must not change.
+        `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users,
+        and `seen`, of the same form, what is left out; items that the model does not know are skipped. A night's
+        champion is judged through this call, by the code that it was shipped with, so its meaning must not change.
         """
         users_U = self.users.index(user_ids)
         if histories is None:
             known = self.served.take(users_U)
+            left_out = known if self.masked is None else self.masked.take(users_U)
         else:
-            known = _known_only(histories[0], self.items.index(histories[1]))
-        lists = self.lists(users_U, known, known if exclude_seen else None, k)
+            left_out = known = _known_only(histories[0], self.items.index(histories[1]))
+        if seen is not None:
+            left_out = _known_only(seen[0], self.items.index(seen[1]))
+        lists = self.lists(users_U, known, left_out if exclude_seen else None, k)
         return self.items.ids_N[lists.items_UK], lists.score_UK, lists.fallback_U
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -91,6 +97,7 @@ class Bundle:
             **self.items.tensors("items"),
             **_ragged_tensors("fitted", self.fitted),
             **_ragged_tensors("served", self.served),
+            **(_ragged_tensors("masked", self.masked) if self.masked is not None else {}),
         }
         save_file(catalogue, folder / "catalogue.safetensors")
         content = {
@@ -124,7 +131,8 @@ class Bundle:
         config = make_config(**content["model"])
         model = build(config.name, config, TrainingData(len(items), Ragged.empty(len(users))))
         model.load_weights(load_file(folder / "weights.safetensors"))
-        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"])
+        masked = _ragged("masked", tensors) if "masked.items" in tensors else None
+        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"], masked)
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:

@@ -36,8 +36,11 @@ class Judges:
         return Query(self.users_U, self.known)
 
 
-def make_judges(rows: pa.Table, known: Ragged, keeps_repeats: bool) -> Judges:
-    """Groups held-out rows (user_id, item_id, user_idx, item_idx) by user; a pair that repeats counts once."""
+def make_judges(rows: pa.Table, known: Ragged, keeps_repeats: bool, seen: Ragged | None = None) -> Judges:
+    """Groups held-out rows (user_id, item_id, user_idx, item_idx) by user; a pair that repeats counts once.
+
+    `known` is what models are shown of all users, `seen` what rankings leave out where that is more.
+    """
     rows = rows.select(["user_id", "item_id", "user_idx", "item_idx"])
     rows = rows.group_by(rows.column_names).aggregate([]).sort_by([("user_id", "ascending"), ("item_id", "ascending")])
     encoded = rows["user_id"].combine_chunks().dictionary_encode()
@@ -53,7 +56,7 @@ def make_judges(rows: pa.Table, known: Ragged, keeps_repeats: bool) -> Judges:
         relevant=relevant.as_sets(),
         n_relevant_U=np.bincount(group_R, minlength=len(users_U)),
         known=lists,
-        seen=None if keeps_repeats else lists.as_sets(),
+        seen=None if keeps_repeats else (known if seen is None else seen).take(users_U).as_sets(),
         rows=rows,
     )
 

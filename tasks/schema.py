@@ -34,6 +34,15 @@ SPLIT_ROWS = pa.schema(
 )
 """Training and validation rows, in the order of time (ties: file, then row)."""
 
+RATED_ROWS = pa.schema(
+    [
+        pa.field("user_idx", pa.int32(), nullable=False),
+        pa.field("item_idx", pa.int32(), nullable=False),
+        pa.field("before_test", pa.bool_(), nullable=False),  # earlier than the user's first test row
+    ]
+)
+"""Rows that are no positives (rated below ingest.min_rating): never trained on or judged by, but not shown again."""
+
 TEST_ROWS = pa.schema(
     [
         pa.field("user_idx", pa.int32(), nullable=False),  # -1: a user with no row before the test

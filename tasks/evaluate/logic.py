@@ -34,6 +34,7 @@ class Champion(Protocol):
         k: int,
         histories: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
         exclude_seen: bool = True,
+        seen: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]: ...
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]: ...
@@ -91,7 +92,8 @@ def evaluate_champion(
     Hits are told by raw id, for the champion may know an item that tonight's catalogue (`items`) does not.
     """
     raw = (test.known.offsets_U1, items.ids_N[test.known.items_R])
-    lists = champion.recommend(test.user_ids, max(cutoffs), raw, exclude_seen=test.seen is not None)
+    seen = (test.seen.offsets_U1, items.ids_N[test.seen.items_R]) if test.seen is not None else None
+    lists = champion.recommend(test.user_ids, max(cutoffs), raw, test.seen is not None, seen)
     held_out = IdMap(np.unique(np.asarray(test.rows["item_id"].to_numpy(), dtype=np.str_)))
     user_R = IdMap(np.asarray(test.user_ids, dtype=np.str_)).index(test.rows["user_id"].to_numpy())
     wanted = Ragged.from_pairs(user_R, held_out.index(test.rows["item_id"].to_numpy()), len(test))

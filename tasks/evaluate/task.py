@@ -27,7 +27,7 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
 
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
-        test = test_judges(store, samples)
+        test = judges_of_test(store, samples)
         known = read_histories(store.read(samples.known))
         candidates = store.read(samples.candidates) if samples.candidates else None
         made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs)
@@ -55,7 +55,7 @@ def evaluate_beside(
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
         known = read_histories(store.read(samples.known))
-        test = make_judges(fair_rows(champion, test_judges(store, samples)), known, samples.split.keeps_repeats)
+        test = judges_of_test(store, samples, fair_rows(champion, judges_of_test(store, samples)))
         theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs)
         ours = evaluate_bundle(bundle, test, None, known, config.all_cutoffs)
         _write_per_user(writer, "champion", test, theirs)
@@ -70,9 +70,11 @@ def evaluate_beside(
     return EvaluatedRef(key, built.path, built.cached)
 
 
-def test_judges(store: Store, samples: SampleRefs) -> Judges:
-    known = read_histories(store.read(samples.known))
-    return make_judges(store.read(samples.split.test), known, samples.split.keeps_repeats)
+def judges_of_test(store: Store, samples: SampleRefs, rows: pa.Table | None = None) -> Judges:
+    """The test users; with `rows` only those of the test rows."""
+    known, seen = (read_histories(store.read(ref)) for ref in (samples.known, samples.seen_known))
+    rows = store.read(samples.split.test) if rows is None else rows
+    return make_judges(rows, known, samples.split.keeps_repeats, seen)
 
 
 def _write_per_user(writer: Writer, name: str, judges: Judges, metrics: Any) -> None:

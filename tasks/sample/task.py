@@ -28,6 +28,7 @@ def sample(store: Store, split: SplitRefs, candidates: str | None = None) -> Sam
     def write(writer: Writer) -> dict[str, Any]:
         train, valid, test = (store.read(ref) for ref in (split.train, split.valid, split.test))
         made = make_histories(train, valid, test, split.users.rows, ingested_test=split.protocol != "given")
+        made |= make_masks(made, store.read(split.rated))
         parts = {name: writer.table(name, histories_table(one), HISTORIES) for name, one in made.items()}
         if candidates is not None:
             rows = code_candidates(read_candidates(candidates), store.read(split.users), store.read(split.items))
@@ -51,6 +52,21 @@ def make_histories(
     known = _histories([train, valid], n_users)
     served = _histories([train, valid, test], n_users) if ingested_test else known
     return {"fitted": fitted, "known": known, "served": served}
+
+
+def make_masks(histories: dict[str, Ragged], rated: pa.Table) -> dict[str, Ragged]:
+    """What rankings leave out: the histories, and the items that a user rated too low for a positive."""
+    before = rated.filter(rated["before_test"])
+    return {
+        "seen_known": _joined(histories["known"], before),
+        "seen_served": _joined(histories["served"], rated),
+    }
+
+
+def _joined(histories: Ragged, rated: pa.Table) -> Ragged:
+    users_R = np.concatenate([histories.users_R, rated["user_idx"].to_numpy()])
+    items_R = np.concatenate([histories.items_R, rated["item_idx"].to_numpy()])
+    return Ragged.from_pairs(users_R, items_R, len(histories)).as_sets()
 
 
 def _histories(tables: list[pa.Table], n_users: int) -> Ragged:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from tasks.errors import DataRefused
 from tasks.ids import as_typed_ids, index_in
-from tasks.schema import SPLIT_ROWS, TEST_ROWS
+from tasks.schema import RATED_ROWS, SPLIT_ROWS, TEST_ROWS
 from tasks.split.parts import Log, Part, PartArray
 
 
@@ -21,6 +21,7 @@ class Split:
     test: pa.Table
     users: pa.Table
     items: pa.Table
+    rated: pa.Table
 
 
 def drop_repeats(log: Log, part_R: PartArray) -> PartArray:
@@ -45,7 +46,7 @@ def assemble(
     known_R = (part_R == Part.TRAIN) | (part_R == Part.VALID)
     user_ids = log.user_ids.take(pa.array(np.unique(log.users_R[known_R])))
     item_ids = log.item_ids.take(pa.array(np.unique(log.items_R[known_R])))
-    placed = log.table.append_column("place", pa.array(np.arange(len(log))))
+    placed = log.table.append_column("place", pa.array(log.place_R))
     test = placed.filter(pa.array(part_R == Part.TEST)) if given_test is None else _not_placed(given_test)
     test = _test_rows(test, user_ids, item_ids)
     train = _split_rows(log, part_R == Part.TRAIN, user_ids, item_ids)
@@ -60,13 +61,26 @@ def assemble(
         test=test,
         users=_with_features("user_id", user_ids, as_typed_ids(log.user_ids).type, features[0]),
         items=_with_features("item_id", item_ids, as_typed_ids(log.item_ids).type, features[1]),
+        rated=_rated_rows(log.rated, test, user_ids, item_ids),
     )
+
+
+def _rated_rows(rated: pa.Table, test: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
+    """The rows that are no positives, of known users and items; given test rows come after all of them."""
+    users_R, items_R = index_in(rated["user_id"], user_ids), index_in(rated["item_id"], item_ids)
+    users_T, places = test["user_idx"].to_numpy(), test["place"]
+    first_U = np.full(len(user_ids), np.iinfo(np.int64).max)
+    if places.null_count == 0:
+        np.minimum.at(first_U, users_T[users_T >= 0], places.to_numpy()[users_T >= 0])
+    kept_R = (users_R >= 0) & (items_R >= 0)
+    users_R, items_R, place_R = users_R[kept_R], items_R[kept_R], rated["place"].to_numpy()[kept_R]
+    return pa.table([users_R, items_R, place_R < first_U[users_R]], schema=RATED_ROWS)
 
 
 def _split_rows(log: Log, mask_R: np.ndarray, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:
     rows = log.table.filter(pa.array(mask_R))
     columns = [index_in(rows["user_id"], user_ids), index_in(rows["item_id"], item_ids)]
-    return pa.table([*columns, rows["timestamp"], rows["rating"], np.flatnonzero(mask_R)], schema=SPLIT_ROWS)
+    return pa.table([*columns, rows["timestamp"], rows["rating"], log.place_R[mask_R]], schema=SPLIT_ROWS)
 
 
 def _test_rows(rows: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> pa.Table:

@@ -35,6 +35,8 @@ class Log:
     table: pa.Table  # the same rows, raw
     user_ids: pa.Array  # ascending
     item_ids: pa.Array
+    place_R: npt.NDArray[np.int64]  # in the order of all rows, of those that are no positives too
+    rated: pa.Table  # the rows that are no positives: user_id, item_id, place
 
     def __len__(self) -> int:
         return len(self.users_R)
@@ -66,6 +68,7 @@ class Log:
             items_R=self.items_R[kept_R],
             time_R=time_R,
             table=self.table.filter(pa.array(kept_R)),
+            place_R=self.place_R[kept_R],
         )
 
     def counts(self) -> npt.NDArray[np.int64]:
@@ -79,18 +82,25 @@ def make_log(table: pa.Table, min_rating: float | None) -> Log:
 
     Rows without a rating are positives only where no threshold is set. Raises DataRefused when none is left.
     """
-    if min_rating is not None:
-        table = table.filter(pc.greater_equal(table["rating"], min_rating))
-        if not table.num_rows:
-            raise DataRefused(f"no row is rated {min_rating} or higher", "lower ingest.min_rating")
     time_R = None
     if table.num_rows and table["timestamp"].null_count == 0:
         time_R = table["timestamp"].cast(pa.int64()).to_numpy()
         order_R = np.argsort(time_R, kind="stable")  # stable: ties keep the order of file, then row
         table, time_R = table.take(order_R), time_R[order_R]
+    place_R = np.arange(table.num_rows)
+    rated = table.select(["user_id", "item_id"]).append_column("place", pa.array(place_R)).slice(0, 0)
+    if min_rating is not None:
+        liked_R = pc.fill_null(pc.greater_equal(table["rating"], min_rating), False).to_numpy()
+        if not liked_R.any():
+            raise DataRefused(f"no row is rated {min_rating} or higher", "lower ingest.min_rating")
+        rated = (
+            table.select(["user_id", "item_id"]).append_column("place", pa.array(place_R)).filter(pa.array(~liked_R))
+        )
+        table, place_R = table.filter(pa.array(liked_R)), place_R[liked_R]
+        time_R = time_R[liked_R] if time_R is not None else None
     user_ids, item_ids = _catalogue(table["user_id"]), _catalogue(table["item_id"])
     users_R, items_R = index_in(table["user_id"], user_ids), index_in(table["item_id"], item_ids)
-    return Log(users_R, items_R, time_R, table, user_ids, item_ids)
+    return Log(users_R, items_R, time_R, table, user_ids, item_ids, place_R, rated)
 
 
 def _catalogue(ids: pa.ChunkedArray) -> pa.Array:

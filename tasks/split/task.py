@@ -65,8 +65,7 @@ def split_log(
     given_test = None
     if protocol == "given":
         given_test, judged = _given_rows(config, candidates)
-        # Given rows only judge: where they were ingested too, they are not trained on, unless repeats are wanted.
-        log = log if keeps else log.without(judged)
+        log = log.without(judged)  # given rows only judge, also where they were ingested
     part_R = _assign(log, protocol, config)
     if not keeps:
         part_R = drop_repeats(log, part_R)

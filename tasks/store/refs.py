@@ -72,6 +72,7 @@ class SplitRefs:
     test: DatasetRef
     users: DatasetRef
     items: DatasetRef
+    rated: DatasetRef  # rows that are no positives: masked, never learned from
     cached: bool = field(default=False, compare=False)  # it was there already
 
 
@@ -83,7 +84,9 @@ class SampleRefs:
     split: SplitRefs
     fitted: DatasetRef  # training rows only
     known: DatasetRef  # training and validation rows
-    served: DatasetRef  # every ingested row: what published lists leave out
+    served: DatasetRef  # every ingested positive row: what a served model is shown
+    seen_known: DatasetRef  # what a test ranking leaves out: known, and what was rated low before the test
+    seen_served: DatasetRef  # what published lists leave out: all that was ingested
     candidates: DatasetRef | None = None
     cached: bool = field(default=False, compare=False)  # it was there already
 

@@ -32,7 +32,8 @@ def train(
 ) -> TrainedRef:
     """Trains, or finds the bundle that the same rows, configuration and code left. A killed training goes on."""
     code = code_hash(model_class(config.name).__module__)
-    inputs = [ref.fingerprint for ref in (samples.fitted, samples.known, samples.served)]
+    refs = (samples.fitted, samples.known, samples.served, samples.seen_served)
+    inputs = [ref.fingerprint for ref in refs]
     key = make_key(__name__, samples.split.key, inputs, config, trainer, history_length, code)
 
     def write(writer: Writer) -> dict[str, Any]:
@@ -60,7 +61,9 @@ def make_bundle(store: Store, samples: SampleRefs, made: Fitted, served: Ragged,
     """The fitted model with the ids it speaks."""
     users = IdMap(store.read(samples.split.users, ["user_id"])["user_id"].to_numpy())
     items = IdMap(store.read(samples.split.items, ["item_id"])["item_id"].to_numpy())
-    return Bundle(samples.split.dataset, made.model, users, items, made.data.histories, served, history_length)
+    masked = read_histories(store.read(samples.seen_served)) if samples.split.rated.rows else None
+    fitted = made.data.histories
+    return Bundle(samples.split.dataset, made.model, users, items, fitted, served, history_length, masked)
 
 
 def record(made: Fitted) -> dict[str, Any]:

@@ -240,6 +240,27 @@ def test_recommend_serves_the_champion(first: Ran, worse: Ran, place: Place) -> 
     assert ran.result["published"] is None
 
 
+def test_what_was_rated_low_is_not_shown_again(place: Place, worse: Ran) -> None:
+    log = place.root / "rated.csv"
+    rng = np.random.default_rng(0)
+    rows = {(u, i): 1 + (u + i) % 5 for u in range(40) for i in rng.permutation(60)[:25].tolist()}
+    log.write_text(
+        "user_id,item_id,rating,timestamp\n"
+        + "".join(f"{u},{i},{r},{n}\n" for n, ((u, i), r) in enumerate(rows.items()))
+    )
+    options = (
+        "--ingest.interactions=rated.csv",
+        "--ingest.name=rated",
+        "--ingest.min_rating=4",
+        "--model.name=popularity",
+    )
+    ran = place.encore("retrain", *options, "--split.protocol=leave_last_out")
+    assert ran.status == 0, ran.err
+    lists = place.table(ran.result["recommendations"])
+    assert lists["user_id"].nunique() == 40
+    assert not {pair for pair in zip(lists["user_id"], lists["item_id"], strict=True) if pair in rows}
+
+
 def test_bad_data_stops_before_any_model(place: Place, worse: Ran) -> None:
     log = place.root / "log.csv"
     log.write_text(

@@ -164,3 +164,13 @@ def test_the_code_works_under_another_name(tmp_path: Path) -> None:
 
 def test_the_public_name_is_still_ours() -> None:
     assert importlib.import_module("models.bundle").Bundle is Bundle
+
+
+def test_what_is_masked_is_left_out_but_not_shown_to_the_model() -> None:
+    model, bundle = shown(None)
+    wider = replace(bundle, masked=Ragged(np.array([0, 4]), np.array([0, 1, 2, 3], dtype=np.int32)))
+    assert bundle.recommend(["u"], 2)[0][0, 0] == "b"
+    assert not np.isfinite(wider.recommend(["u"], 2)[1]).any()
+    assert model.query.histories.row(0).tolist() == [2, 0, 3]  # type: ignore[attr-defined]
+    raw = (np.array([0, 1]), np.array(["c"]))
+    assert bundle.recommend(["u"], 1, raw, True, (np.array([0, 2]), np.array(["a", "b"])))[0].tolist() == [["c"]]

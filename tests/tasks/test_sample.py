@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.base import Ragged
 from tasks.errors import ConfigError
-from tasks.sample.task import code_candidates, make_histories, sample
+from tasks.sample.task import code_candidates, make_histories, make_masks, sample
 from tasks.schema import HISTORIES
 from tasks.split.config import SplitConfig
 from tasks.split.parts import make_log
@@ -109,3 +109,34 @@ def test_the_step_stores_what_it_made_and_finds_it_again(store: Store, tmp_path:
     assert [[items[item] for item in known.row(user)] for user in range(2)] == [[30, 20], [10, 30]]
     with pytest.raises(ConfigError, match=r"evaluate\.candidates"):
         sample.fn(store, parts, str(tmp_path / "no.csv"))
+
+
+def test_low_ratings_are_masked_but_never_learned_from() -> None:
+    """b came before the user's test row d, e after it: only b may be left out when d is judged, both afterwards."""
+    rows = [
+        (1, "a", 1, 5),
+        (1, "b", 2, 1),
+        (1, "c", 3, 5),
+        (1, "d", 4, 5),
+        (1, "e", 5, 1),
+        (2, "b", 1, 5),
+        (2, "e", 2, 5),
+    ]
+    _, made = split_log(make_log(tiny_log(*rows), 4.0), SplitConfig(protocol="leave_last_out"))
+    items = made.items["item_id"].to_pylist()
+    assert items == ["a", "b", "c", "e"]
+    moments = make_histories(made.train, made.valid, made.test, made.users.num_rows, ingested_test=True)
+    masks = make_masks(moments, made.rated)
+    named = {name: [items[item] for item in one.row(0).tolist()] for name, one in {**moments, **masks}.items()}
+    assert named["known"] == ["a", "c"]
+    assert named["served"] == ["a", "c"]  # d is in no map of ids: it is only in the test
+    assert named["seen_known"] == ["a", "b", "c"]
+    assert named["seen_served"] == ["a", "b", "c", "e"]
+
+
+def test_given_test_rows_come_after_every_low_rating(tmp_path: Path) -> None:
+    file = tmp_path / "test.csv"
+    file.write_text("user_id,item_id\n1,c\n")
+    rows = [(1, "a", 1, 5), (1, "b", 2, 1), (2, "b", 3, 5), (2, "c", 3, 5)]
+    _, made = split_log(make_log(tiny_log(*rows), 4.0), SplitConfig(protocol="given", test=str(file)))
+    assert made.rated.to_pylist() == [{"user_idx": 0, "item_idx": 1, "before_test": True}]
