@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,7 @@ def _metrics(result: dict[str, Any]) -> Table:
     table.add_column("metric")
     table.add_column(result["model"]["config"]["name"], justify="right")
     table.add_column(f"{result['level']:.0%} interval", justify="right")
-    floors = [
-        name.split("/")[1] for name in result["metrics"] if name.startswith("floor/") and name.endswith("/ndcg_at_10")
-    ]
-    floors = list(dict.fromkeys(floors))
+    floors = _floors(result["metrics"])
     for floor in floors:
         table.add_column(floor, justify="right")
     for name, value in result["metrics"].items():
@@ -90,32 +87,49 @@ def _times(result: dict[str, Any]) -> str:
 def _address(result: dict[str, Any]) -> str:
     uri = str(result["tracking_uri"])
     base = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    return f"{base}/#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
+    return f"{base}/{_page(result)}"
 
 
 def as_markdown(result: dict[str, Any]) -> str:
-    """The night for Prefect's page: the leaderboard line, the reasons, where things lie."""
+    """The night for the pages of Prefect and MLflow: the leaderboard, the reasons, where things lie."""
     metrics, model = result["metrics"], result["model"]
-    names = [name for name in metrics if name.startswith("test/")]
-    head = " | ".join(name.removeprefix("test/") for name in names)
-    ours = " | ".join(f"{metrics[name]:.4f}" for name in names)
-    floor = " | ".join(f"{metrics['floor/popularity/' + name.removeprefix('test/')]:.4f}" for name in names)
-    checks = "\n".join(
+    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/") and name.endswith("_at_10")]
+    rows = {model["config"]["name"]: "test/", **{f"{floor} (floor)": f"floor/{floor}/" for floor in _floors(metrics)}}
+    table = [
+        f"| model | {' | '.join(names)} |",
+        f"|---|{'---|' * len(names)}",
+        *(f"| {row} | {' | '.join(f'{metrics[at + name]:.4f}' for name in names)} |" for row, at in rows.items()),
+    ]
+    checks = [
         f"- {'passed' if check['passed'] else '**failed**'}: {check['name']} ({check['detail']})"
         for check in result["decision"]["checks"]
-    )
+    ]
     verdict = "promoted" if result["decision"]["promote"] else "refused"
-    return (
-        f"## {result['dataset']}: {model['config']['name']} {verdict}\n\n"
-        f"| model | {head} |\n|---|{'---|' * len(names)}\n"
-        f"| {model['config']['name']} | {ours} |\n| popularity (floor) | {floor} |\n\n{checks}\n\n"
-        f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.\n"
-        f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}). "
-        f"Lists in production: `{result['published']}`.\n"
+    return "\n".join(
+        [
+            f"## {result['dataset']}: {model['config']['name']} {verdict}\n",
+            *table,
+            "",
+            *checks,
+            "",
+            f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.",
+            f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}).",
+            f"Lists in production: `{result['published']}`.\n",
+        ]
     )
+
+
+def _floors(metrics: Mapping[str, float]) -> list[str]:
+    """The names of the floors, in the order in which they were judged."""
+    return list(dict.fromkeys(name.split("/")[1] for name in metrics if name.startswith("floor/")))
+
+
+def _page(result: dict[str, Any]) -> str:
+    """The run's page in MLflow; without the last part it opens on a view for language models."""
+    return f"#/experiments/{result['experiment_id']}/runs/{result['run_id']}?workflowType=machine_learning"
 
 
 def _link(result: dict[str, Any]) -> str:
-    page = f"#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
+    page = _page(result)
     uri = str(result["tracking_uri"])
     return f"[open]({uri.rstrip('/')}/{page})" if uri.startswith("http") else f"page `{page}`"

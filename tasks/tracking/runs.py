@@ -41,11 +41,6 @@ class Run:
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri)
 
-    @property
-    def page(self) -> str:
-        """The run's page, behind the address of whatever server shows it."""
-        return f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
-
     def log_params(self, params: Mapping[str, Any]) -> None:
         entries = [Param(name, str(value)) for name, value in params.items()]
         for start in range(0, len(entries), MAX_PARAMS_A_CALL):
