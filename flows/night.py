@@ -1,7 +1,6 @@
 """What surrounds the steps of a night: the lease, the MLflow run, the clock, and the note that a failure leaves."""
 
 import getpass
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -96,9 +95,3 @@ class Night:
         if report := getattr(error, "report", None):
             self.run.client.log_artifact(self.run.run_id, report)
         self.run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", f"Failed: {error}")
-
-
-def announce(line: str) -> None:
-    """One line about the night for whoever watches a terminal."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)

@@ -10,6 +10,7 @@ from .config import ModelConfig
 Config = TypeVar("Config", bound=ModelConfig)
 
 METRIC = "ndcg_at_10"
+"""By what models without epochs choose what their configuration leaves open."""
 
 
 def choose(

@@ -115,13 +115,6 @@ def train_epoch(
     return losses, n_samples
 
 
-def warm_up() -> None:
-    """Compiles the kernel, so that the first night does not pay for it."""
-    histories = Ragged.from_pairs(np.array([0, 1]), np.array([0, 1]), 2)
-    vectors, bias = np.zeros((2, 2, 4), dtype=np.float32), np.zeros(2, dtype=np.float32)
-    train_epoch(Rows.of(histories, 2), vectors[0], vectors[1], bias, 0.1, 0.0, True, seed=0, epoch=1)
-
-
 def _deal(n: int, n_groups: int, rng: np.random.Generator) -> tuple[Indices, Ints, Indices]:
     """Deals 0..n-1 into groups of equal size: members by group, the groups' bounds, and the group of each member."""
     members = rng.permutation(n).astype(np.int32)

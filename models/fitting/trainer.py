@@ -23,9 +23,6 @@ from . import checkpoint
 from .optimizers import make_optimizer
 from .stopping import look_back, monitored
 
-CHOOSE_BY = "ndcg_at_10"
-"""By what models without epochs choose what their configuration leaves open."""
-
 
 @dataclass(frozen=True)
 class Pass:

@@ -63,13 +63,6 @@ def balanced(offsets_N1: Ints, dim: int) -> Ints:
     return bounds_B1
 
 
-def warm_up() -> None:
-    """Compiles the kernel, so that the first night does not pay for it."""
-    partners = Ragged.from_pairs(np.array([0, 1]), np.array([0, 1]), 2)
-    side_ND, other_OD = np.zeros((2, 2, 4), dtype=np.float32)
-    half_step(side_ND, other_OD, gram(other_OD), partners, np.ones(2, dtype=np.float32), 0.1, 1)
-
-
 @compiled(parallel=True)
 def _gram(other_OD: Floats) -> Floats:
     n_dim = other_OD.shape[1]

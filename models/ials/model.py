@@ -16,9 +16,9 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ..base import Epoch, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
+from ..choosing import METRIC
 from ..config import ModelConfig
 from ..fitting.samplers import stream
-from ..fitting.trainer import CHOOSE_BY
 from . import kernel
 
 Floats = npt.NDArray[np.float32]
@@ -304,9 +304,9 @@ class _Search:
             session.best_epoch = number
             return {}
         metrics = dict(session.validate(model))
-        value = metrics.get(CHOOSE_BY)
+        value = metrics.get(METRIC)
         if value is None or value != value:
-            raise ValueError(f"validation gave {CHOOSE_BY} = {value}: there is nothing to choose by")
+            raise ValueError(f"validation gave {METRIC} = {value}: there is nothing to choose by")
         if value > self._best:
             self._best, session.best_epoch = value, number
             self._kept = (model.config, model.weights())

@@ -81,11 +81,6 @@ def rank_candidates(
     return items_UK, top_UK
 
 
-def warm_up() -> None:
-    """Compiles the kernel, so that the first night does not pay for it."""
-    top_k(np.zeros((1, 2), dtype=np.float32), None, 1)
-
-
 def _score_blocks(
     model: Recommender, query: Query, block: int | None
 ) -> Iterator[tuple[npt.NDArray[np.int64], Scores]]:

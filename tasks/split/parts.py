@@ -88,16 +88,15 @@ def make_log(table: pa.Table, min_rating: float | None) -> Log:
         order_R = np.argsort(time_R, kind="stable")  # stable: ties keep the order of file, then row
         table, time_R = table.take(order_R), time_R[order_R]
     place_R = np.arange(table.num_rows)
-    rated = table.select(["user_id", "item_id"]).append_column("place", pa.array(place_R)).slice(0, 0)
+    liked_R = np.ones(table.num_rows, dtype=bool)
     if min_rating is not None:
         liked_R = pc.fill_null(pc.greater_equal(table["rating"], min_rating), False).to_numpy()
         if not liked_R.any():
             raise DataRefused(f"no row is rated {min_rating} or higher", "lower ingest.min_rating")
-        rated = (
-            table.select(["user_id", "item_id"]).append_column("place", pa.array(place_R)).filter(pa.array(~liked_R))
-        )
-        table, place_R = table.filter(pa.array(liked_R)), place_R[liked_R]
-        time_R = time_R[liked_R] if time_R is not None else None
+    placed = table.select(["user_id", "item_id"]).append_column("place", pa.array(place_R))
+    rated = placed.filter(pa.array(~liked_R))
+    table, place_R = table.filter(pa.array(liked_R)), place_R[liked_R]
+    time_R = time_R[liked_R] if time_R is not None else None
     user_ids, item_ids = _catalogue(table["user_id"]), _catalogue(table["item_id"])
     users_R, items_R = index_in(table["user_id"], user_ids), index_in(table["item_id"], item_ids)
     return Log(users_R, items_R, time_R, table, user_ids, item_ids, place_R, rated)
