@@ -62,6 +62,7 @@ class PipelineConfig(Frozen):
             raise ValueError("evaluate.candidates only judge: they go with split.protocol `given`")
         if self.trainer.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
+        self.model.complete_sampling(self.sample)  # raises for what makes no sense
         if self.split.valid and not given:
             raise ValueError("split.valid needs split.test or evaluate.candidates beside it")
         return self
@@ -76,7 +77,8 @@ class PipelineConfig(Frozen):
             update={
                 "ingest": self.ingest.model_copy(update={"name": self.dataset}),
                 "split": self.split.model_copy(update={"protocol": self._protocol()}),
-                "trainer": self.model.complete(self.trainer),
+                "sample": self.model.complete_sampling(self.sample),
+                "trainer": self.model.complete(self.trainer, self.sample),
                 "experiment": self.experiment or self.dataset,
                 "registered_model": self.registered_model or f"encore-{self.dataset}",
             }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flows.night import Night
-from models.config import ModelConfig
+from models.config import NO_WISH, ModelConfig
 from models.registry import make_config
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.promote.decide import Decision
@@ -47,7 +47,7 @@ class Contest:
 def hold(night: Night, samples: SampleRefs) -> Contest:
     """Trains the night's model and the floors, and scores them and the champion."""
     config, store, step = night.config, night.store, night.step
-    fit = (config.trainer, config.sample.history_length, night.callbacks)
+    fit = (config.trainer, config.sample.sampling, config.sample.history_length, night.callbacks)
     trained = step("train", train, store, samples, config.model, *fit)
     floors = tuple(_floor(night, samples, floor) for floor in FLOORS)
     scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
@@ -60,7 +60,8 @@ def hold(night: Night, samples: SampleRefs) -> Contest:
 
 def _floor(night: Night, samples: SampleRefs, config: ModelConfig) -> Floor:
     store, trainer = night.store, config.complete(night.config.trainer)
-    trained = night.step("floors", train, store, samples, config, trainer, night.config.sample.history_length)
+    shown = (NO_WISH, night.config.sample.history_length)
+    trained = night.step("floors", train, store, samples, config, trainer, *shown)
     scores = night.step("floors", evaluate, store, samples, trained, night.config.evaluate)
     return Floor(config.name, trained, scores, store.manifest(scores.path)["means"]["test/ndcg_at_10"])
 

@@ -1,6 +1,7 @@
 """What surrounds the steps of a night: the lease, the MLflow run, the clock, and the note that a failure leaves."""
 
 import getpass
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -58,6 +59,7 @@ class Night:
         return (bar, EpochLogger(self.run)) if phase == "train" else (bar,)
 
     def __enter__(self) -> Self:
+        logging.getLogger("encore").setLevel(logging.INFO)  # in a deployment too, where no command has done so
         self.store.prepare()
         self._stack.enter_context(lease(self.store, self.config.dataset))
         self.store.sweep()

@@ -68,7 +68,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str,
             yield from fields(type(field.default), f"{prefix}{name}.")
         else:
             default = field.get_default(call_default_factory=True)
-            choices = [str(choice) for choice in get_args(field.annotation) if get_origin(field.annotation) is Literal]
+            choices = list(_choices(field.annotation))
             text = " ".join((field.description or "").split())
             yield f"{prefix}{name}", _shown(default), f"{' | '.join(choices)}. {text}" if choices else text
 
@@ -91,6 +91,16 @@ def _value(text: str) -> Any:
                 f"cannot read the value {text!r}", "lists look like [10,20], mappings like {a: b}"
             ) from error
     return text
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    """The values of a Literal, optional or not."""
+    if get_origin(annotation) is Literal:
+        yield from (str(choice) for choice in get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            if get_origin(part) is Literal:
+                yield from _choices(part)
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:

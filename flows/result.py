@@ -73,5 +73,6 @@ def make_result(
         "recommendations": f"{lists}/recommendations.parquet",
         "published": published(store, config.dataset),
         "report": valid.report,
+        "kept": training["kept"],
         "unchanged": False,
     }

@@ -22,6 +22,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     console.print(f"lists      {result['recommendations']}", markup=False)
     if result["published"]:
         console.print(f"published  {result['published']}", markup=False)
+    if result["kept"]:
+        console.print(f"kept       {result['kept']}", markup=False)
     console.print(f"MLflow     {mlflow_command(result)}", markup=False)
     console.print(f"           then open {_address(result)}", markup=False)
 
@@ -115,6 +117,7 @@ def as_markdown(result: dict[str, Any]) -> str:
             f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.",
             f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}).",
             f"Lists in production: `{result['published']}`.\n",
+            *([f"Files of single epochs: `{result['kept']}`.\n"] if result["kept"] else []),
         ]
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.config import PipelineConfig, Settings
-from models.registry import model_class
+from models.registry import modules_used
 from tasks.errors import without_passwords
 from tasks.ingest.sources.base import SourceFile
 from tasks.pairs_file import content_hash
@@ -24,10 +24,12 @@ def night_key(config: PipelineConfig, files: Sequence[SourceFile]) -> str:
         "split.valid": config.split.valid,
         "evaluate.candidates": config.evaluate.candidates,
     }
-    code = code_hash(model_class(config.model.name).__module__)
+    weights, option = config.trainer.initial_weights, "trainer.initial_weights"
+    start = content_hash(weights, option, "a file that trainer.checkpoint.path named")
+    code = [code_hash(module) for module in modules_used(config.model)]
     sources = [(file.table, file.sha256) for file in files]
     return make_key(
-        "flows.retrain", config, sources, [content_hash(path, option) for option, path in named.items()], code
+        "flows.retrain", config, sources, [content_hash(path, option) for option, path in named.items()], start, code
     )
 
 
@@ -66,7 +68,7 @@ def skipped(store: Store, result: dict[str, Any], started: float) -> dict[str, A
 
 def located(store: Store, result: dict[str, Any]) -> dict[str, Any]:
     """The result with absolute paths, for whoever reads it; what is remembered may move with the data folder."""
-    paths = {name: result[name] for name in ("recommendations", "published", "report") if result[name]}
+    paths = {name: result[name] for name in ("recommendations", "published", "report", "kept") if result.get(name)}
     return {**result, **{name: str(store.path(path)) for name, path in paths.items()}}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from .config import ModelConfig, TrainerConfig
+from .config import ModelConfig, SamplingConfig, TrainerConfig
 
 IntArray = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64] | npt.NDArray[np.float32]
@@ -92,6 +92,8 @@ class TrainingData:
     """Feature name to one code per user, [U]; 0 is unknown."""
     item_features: Mapping[str, IntArray] = field(default_factory=dict)
     """Feature name to one code per item, [I]; 0 is unknown."""
+    weights_R: FloatArray | None = None
+    """What each row of `histories` weighs in the loss of gradient models, above 0; None: all the same."""
 
     @property
     def n_users(self) -> int:
@@ -147,7 +149,11 @@ class FitSession:
     """Scores the model on the validation rows; None when there is nothing to choose by (a refit)."""
     callbacks: Sequence[Callback] = ()
     checkpoints: Path | None = None
-    """Folder for epoch-end checkpoints, from which a killed fit goes on; None keeps none."""
+    """Folder for recovery points, from which a killed fit goes on; None writes none."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """What rows are compared with; completed by `fit` likewise."""
+    keep: Path | None = None
+    """Folder for the files that `trainer.checkpoint` asks for; they stay."""
     history: list[Epoch] = field(default_factory=list)
     """Filled by `fit`: one entry an epoch. Closed-form models leave it empty."""
     best_epoch: int = 0
@@ -195,6 +201,10 @@ class Recommender(ABC):
 
 class TrainingDiverged(RuntimeError):
     """The loss or a weight is not a finite number."""
+
+
+class WrongStart(ValueError):
+    """`trainer.initial_weights` or `initial_epoch` does not suit this fit. The message names the fix."""
 
 
 class DoesNotFit(RuntimeError):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -22,3 +24,14 @@ def compiled(parallel: bool = False) -> Callable[[Function], Function]:
         return cast(Function, make(function))
 
     return decorate
+
+
+@compiled()
+def holds(values: npt.NDArray[np.int32], start: int, end: int, value: int) -> bool:
+    """Whether the ascending values[start:end] hold this one. Halves without branches: they could not be predicted."""
+    length = end - start
+    while length > 1:
+        half = length >> 1
+        start += half if values[start + half - 1] < value else 0
+        length -= half
+    return length == 1 and values[start] == value

@@ -17,6 +17,11 @@ MODELS = {
     "graph_filter": ".graph_filter:GraphFilter",
     "bpr_mf": ".bpr_mf.model:BPRMF",
     "ials": ".ials.model:IALS",
+    "lightgcn": ".lightgcn.model:LightGCN",
+    "gmf": ".ncf.model:GMF",
+    "mlp": ".ncf.model:MLP",
+    "neumf": ".ncf.neumf:NeuMF",
+    "blend": ".blend.model:Blend",
 }
 
 DEFAULT_MODEL = "bpr_mf"
@@ -28,6 +33,11 @@ def model_class(name: str) -> type[Recommender]:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
     found: type[Recommender] = pkgutil.resolve_name(f"{__package__}{MODELS[name]}")
     return found
+
+
+def modules_used(config: ModelConfig) -> list[str]:
+    """The modules whose code decides what a model of this configuration computes: its own and its members'."""
+    return [model_class(name).__module__ for name in config.models_used()]
 
 
 def config_union() -> Any:

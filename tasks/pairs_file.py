@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 
 from tasks.errors import ConfigError, DataRefused
 
+TABLE = "a Parquet or CSV file"
+
 
 def read_pairs(path: str, option: str, columns: Sequence[str] = ("user_id", "item_id")) -> pa.Table:
     """The named columns as text, from Parquet or CSV.
@@ -50,21 +52,21 @@ def read_candidates(path: str) -> pa.Table:
     return table.set_column(2, "relevant", flags)
 
 
-def content_hash(path: str | None, option: str) -> str | None:
+def content_hash(path: str | None, option: str, what: str = TABLE) -> str | None:
     """sha256 of a file that the user names, so that its content and not its name is part of a key.
 
     None where the option is not set. Raises ConfigError where there is no such file.
     """
     if path is None:
         return None
-    with _existing(path, option).open("rb") as file:
+    with _existing(path, option, what).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _existing(path: str, option: str) -> Path:
+def _existing(path: str, option: str, what: str = TABLE) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ConfigError(f"{option}: no such file: {path}", f"set {option} to a Parquet or CSV file")
+        raise ConfigError(f"{option}: no such file: {path}", f"set {option} to {what}")
     return file
 
 

@@ -4,6 +4,7 @@ U users, R rows
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import torch
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
 from models.bundle import Bundle
 from models.config import ModelConfig, TrainerConfig
+from models.fitting.pairs import PairBatch
 from models.ids import IdMap
 from models.registry import build, make_config
 from tasks.schema import INTERACTIONS
@@ -38,6 +40,19 @@ def random_log(n_users: int, n_items: int, n_rows: int, seed: int) -> TrainingDa
     rng = np.random.default_rng(seed)
     users_R, items_R = rng.integers(n_users, size=n_rows), rng.integers(n_items, size=n_rows)
     return TrainingData(n_items, Ragged.from_pairs(users_R, items_R, n_users))
+
+
+def batch_of(
+    users: list[int], positives: list[int], negatives: list[Any], dtype: torch.dtype = torch.float32
+) -> PairBatch:
+    """Rows that all weigh 1, compared with these items; every candidate as likely, none masked."""
+    shown = torch.tensor(negatives)
+    masked_BC = torch.zeros(len(users), len(negatives) if shown.ndim == 1 else 0, dtype=torch.bool)
+    n_candidates = (len(users) + len(negatives),) if shown.ndim == 1 else (len(users), 1 + shown.shape[1])
+    return PairBatch(
+        torch.tensor(users), torch.tensor(positives), shown, torch.ones(len(users), dtype=dtype),
+        torch.zeros(n_candidates, dtype=dtype), masked_BC,
+    )  # fmt: skip
 
 
 def query_of(data: TrainingData) -> Query:

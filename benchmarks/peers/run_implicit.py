@@ -1,14 +1,15 @@
-"""Fits one peer on the split that `benchmarks/pairs.py` wrote and prints its figures as JSON.
+"""Fits one peer on the split that `benchmarks/_split.py` wrote and prints its figures as JSON.
 
-`python run_implicit.py SPLIT.npz als|bpr|ease ITERATIONS`: ALS and BPR of implicit, EASE in plain numpy. Nothing of
-Encore is imported: it runs in the peers' own environment.
+`python run_implicit.py SPLIT.npz als|bpr|ease JSON`: ALS and BPR of implicit with the given settings, EASE in plain
+numpy. Nothing of Encore is imported: it runs in the peers' own environment.
 
-U users, I items, D vector length, N candidates
+U users who have rows that judge, I items, D vector length, N candidates, K places, R rows
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,18 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Score = Callable[[Ints], Floats]
 
 
 def main() -> None:
-    path, method, iterations = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    path, method, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     split = np.load(path)
-    offsets_U1, items_R = split["known_offsets_U1"], split["known_items_R"]
-    candidates_UN, users_U, n_items = split["candidates_UN"], split["users_U"], int(split["n_items"])
-    if method == "ease":
-        score_UN, seconds = ease(offsets_U1, items_R, n_items, users_U, candidates_UN)
-    else:
-        score_UN, seconds = factors(method, iterations, offsets_U1, items_R, n_items, users_U, candidates_UN)
-    place_U = (score_UN[:, 1:] >= score_UN[:, :1]).sum(axis=1)
-    figures = {
-        "hit": float((place_U < 10).mean()),
-        "ndcg": float(np.where(place_U < 10, 1 / np.log2(place_U + 2), 0).mean()),
-        "seconds": seconds,
-        "rate": None if method == "ease" else len(items_R) * iterations / seconds,
-        "peak_mb": peak_mb(),
-    }
-    print(json.dumps(figures))
+    offsets_U1, items_R = split["known_o"], split["known_i"]
+    fit = ease if method == "ease" else factors
+    score, seconds = fit(method, offsets_U1, items_R, int(split["n_items"]), settings)
+    first, second = candidates(split, score) if str(split["mode"]) == "candidates" else full(split, score)
+    rate = None if method == "ease" else len(items_R) * settings["iterations"] / seconds
+    print(json.dumps({"first": first, "second": second, "seconds": seconds, "rate": rate, "peak_mb": peak_mb()}))
 
 
 def peak_mb() -> float:
@@ -46,42 +39,67 @@ def peak_mb() -> float:
 
 
 def factors(
-    method: str, iterations: int, offsets_U1: Ints, items_R: Ints, n_items: int, users_U: Ints, candidates_UN: Ints
-) -> tuple[Floats, float]:
-    """implicit's ALS or BPR with 64 factors, at the settings that were best for it among those tried."""
+    method: str, offsets_U1: Ints, items_R: Ints, n_items: int, settings: dict[str, Any]
+) -> tuple[Score, float]:
+    """implicit's ALS or BPR."""
     import scipy.sparse
     from implicit.cpu.als import AlternatingLeastSquares
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     ones_R = np.ones(len(items_R), dtype=np.float32)
     rows = scipy.sparse.csr_matrix((ones_R, items_R, offsets_U1), shape=(len(offsets_U1) - 1, n_items))
-    model: Any
-    if method == "als":
-        model = AlternatingLeastSquares(64, regularization=60, alpha=10, iterations=iterations, random_state=0)
-    else:
-        model = BayesianPersonalizedRanking(
-            64, learning_rate=0.05, regularization=0.02, iterations=iterations, random_state=0
-        )
+    kind: Any = AlternatingLeastSquares if method == "als" else BayesianPersonalizedRanking
+    model = kind(**settings, random_state=0)
     start = time.perf_counter()
     model.fit(rows, show_progress=False)
     seconds = time.perf_counter() - start
-    user_UD, item_ID = model.user_factors[users_U], model.item_factors
-    score_UN = np.stack([item_ID[items_N] @ user_D for user_D, items_N in zip(user_UD, candidates_UN, strict=True)])
-    return score_UN, seconds
+    return lambda users_B: model.user_factors[users_B] @ model.item_factors.T, seconds
 
 
-def ease(offsets_U1: Ints, items_R: Ints, n_items: int, users_U: Ints, candidates_UN: Ints) -> tuple[Floats, float]:
-    """EASE (Steck, WWW 2019) with λ 1000, as its paper prints it."""
+def ease(method: str, offsets_U1: Ints, items_R: Ints, n_items: int, settings: dict[str, Any]) -> tuple[Score, float]:
+    """EASE (Steck, WWW 2019), as its paper prints it."""
     table_UI = np.zeros((len(offsets_U1) - 1, n_items), dtype=np.float32)
     table_UI[np.repeat(np.arange(len(offsets_U1) - 1), np.diff(offsets_U1)), items_R] = 1
     start = time.perf_counter()
     gram_II = table_UI.T @ table_UI
-    gram_II[np.diag_indices(n_items)] += 1000
+    gram_II[np.diag_indices(n_items)] += settings["l2"]
     inverse_II = np.linalg.inv(gram_II)
     weight_II = inverse_II / -np.diag(inverse_II)
     weight_II[np.diag_indices(n_items)] = 0
     seconds = time.perf_counter() - start
-    return np.take_along_axis((table_UI @ weight_II)[users_U], candidates_UN, axis=1), seconds
+    return lambda users_B: table_UI[users_B] @ weight_II, seconds
+
+
+def candidates(split: Any, score: Score) -> tuple[float, float]:
+    """HR@10 and NDCG@10 of the held-out row among its user's candidates; another of the same score counts as better."""
+    offsets, items, own = split["test_candidates_o"], split["test_candidates_i"], split["test_i"]
+    users_U = np.flatnonzero(np.diff(split["test_o"]))
+    place_U = np.empty(len(users_U), dtype=np.int64)
+    for start in range(0, len(users_U), 500):
+        score_BI = score(users_U[start : start + 500])
+        for row, score_I in enumerate(score_BI):
+            user, own_score = users_U[start + row], score_I[own[start + row]]
+            place_U[start + row] = (score_I[items[offsets[user] : offsets[user + 1]]] >= own_score).sum() - 1
+    return float((place_U < 10).mean()), float(np.where(place_U < 10, 1 / np.log2(place_U + 2), 0).mean())
+
+
+def full(split: Any, score: Score) -> tuple[float, float]:
+    """Recall@20 and NDCG@20 among all items that were not fitted."""
+    offsets_U1, items_R, held_o, held_i = (split[name] for name in ("known_o", "known_i", "test_o", "test_i"))
+    users_U = np.flatnonzero(np.diff(held_o))
+    discount_K = 1 / np.log2(np.arange(2, 22))
+    recall, ndcg = 0.0, 0.0
+    for start in range(0, len(users_U), 500):
+        users_B = users_U[start : start + 500]
+        for user, score_I in zip(users_B, score(users_B), strict=True):
+            score_I[items_R[offsets_U1[user] : offsets_U1[user + 1]]] = -np.inf
+            top_K = np.argpartition(-score_I, 20)[:20]
+            top_K = top_K[np.argsort(-score_I[top_K])]
+            relevant = held_i[held_o[user] : held_o[user + 1]]
+            hit_K = np.isin(top_K, relevant)
+            recall += hit_K.sum() / len(relevant)
+            ndcg += (hit_K * discount_K).sum() / discount_K[: len(relevant)].sum()
+    return recall / len(users_U), ndcg / len(users_U)
 
 
 if __name__ == "__main__":

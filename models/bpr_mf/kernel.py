@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import prange
 
 from ..base import Ragged
-from ..compiled import compiled
+from ..compiled import compiled, holds
 from ..fitting.samplers import stream
 
 Ints = npt.NDArray[np.int64]
@@ -174,17 +174,6 @@ def _below(state: np.uint64, n: int) -> np.int64:
 
 
 @compiled()
-def _contains(items_R: Indices, start: int, end: int, item: int) -> bool:
-    """Whether the ascending items_R[start:end] hold the item. Halves without branches: they could not be predicted."""
-    length = end - start
-    while length > 1:
-        half = length >> 1
-        start += half if items_R[start + half - 1] < item else 0
-        length -= half
-    return length == 1 and items_R[start] == item
-
-
-@compiled()
 def _run_block(
     pairs_R2: Indices, start: int, end: int, item_G: Indices, pool_start: int, pool_end: int,
     seen_offsets_U1: Ints, seen_items_R: Indices, user_UD: Floats, item_ID: Floats, bias_G: Floats,
@@ -207,7 +196,7 @@ def _run_block(
         for _ in range(MAX_TRIES):
             state += GOLDEN
             draw = pool_start + _below(state, n_pool)
-            if not _contains(seen_items_R, seen_offsets_U1[user], seen_offsets_U1[user + 1], item_G[draw]):
+            if not holds(seen_items_R, seen_offsets_U1[user], seen_offsets_U1[user + 1], item_G[draw]):
                 negative_place = draw
                 break
         if negative_place < 0:

@@ -1,6 +1,6 @@
 """BPR-MF: a vector for each user and item, trained so that what a user took scores above what they did not.
 
-U users in the query, I items, D vector length, B pairs in a batch
+U users in the query, I items, D vector length, B rows in a batch, N items of a row, C items for all rows
 """
 
 from collections.abc import Iterable
@@ -10,25 +10,28 @@ import numpy as np
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 from torch.optim import Optimizer
 
-from ..base import Query, TrainingData, TrainingDiverged
-from ..config import ModelConfig, TrainerConfig
+from ..base import FitSession, Query, TrainingData, TrainingDiverged
+from ..config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
-from ..fitting.samplers import PairBatch, stream
+from ..fitting.objective import PairModelConfig, pair_loss
+from ..fitting.pairs import PairBatch
+from ..fitting.samplers import stream
 from ..fitting.trainer import Pass
+from ..nn.gather import gather
 from . import kernel
 
 
-class BPRMFConfig(ModelConfig):
-    """Matrix factorisation by Bayesian personalised ranking (Rendle et al., UAI 2009)."""
+class BPRMFConfig(PairModelConfig):
+    """Matrix factorisation by Bayesian personalised ranking (Rendle et al., UAI 2009), or by another loss."""
 
     name: Literal["bpr_mf"] = "bpr_mf"
     dim: PositiveInt = 64
     """Length of the user and item vectors."""
     l2: NonNegativeFloat = 0.0075
-    """Weight of half the squared norm of what a sample uses: the user's vector, both items' vectors and biases."""
+    """Weight of half the squared norm of what a row uses: the vectors of user and item, the item's bias, and the mean
+    over its own negatives of the same."""
     init_std: PositiveFloat = 0.03
     """Standard deviation of the first vectors; biases start at zero."""
     use_bias: bool = True
@@ -56,15 +59,22 @@ class BPRMFConfig(ModelConfig):
     # Best of three to five tried on the same rows: .094 and .081.
     rates: ClassVar[dict[str, float]] = {"adagrad": 0.1, "adadelta": 60.0}
 
-    def complete(self, trainer: TrainerConfig) -> TrainerConfig:
+    def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
         """Without a wish, the kernel on the CPU: it is faster than batches on a GPU for vectors of this length."""
-        if trainer.optimizer in (None, "sgd") and trainer.device != "cuda" and not trainer.needs_steps:
+        wants_kernel = trainer.optimizer in (None, "sgd") and trainer.device != "cuda" and not trainer.needs_steps
+        if wants_kernel and self.is_plain(sampling):
             return trainer.filled(self.recommended).model_copy(update={"device": "cpu"})
         name, batch_size = trainer.optimizer or "adam", trainer.batch_size or self.batched["batch_size"]
         rate = self.rates.get(name, self.batched["learning_rate"])
         if name in self.rate_per_row:
             rate = self.rate_per_row[name] * batch_size
         return trainer.filled({**self.batched, "learning_rate": rate})
+
+    def is_plain(self, sampling: SamplingConfig) -> bool:
+        """Whether it is what the paper does, and the kernel: one uniform negative for each row, all rows alike."""
+        return self.loss == "bpr" and self.complete_sampling(sampling) == self.complete_sampling(
+            sampling.model_copy(update=dict(NO_WISH))
+        )
 
 
 class BPRMF(GradientModel):
@@ -100,13 +110,18 @@ class BPRMF(GradientModel):
     def embeddings(self) -> Iterable[Tensor]:
         return [self.user_UD, self.item_ID]
 
-    def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any:
-        if self._has_kernel(trainer):
-            return kernel.Rows.of(data.histories, data.n_items)
-        return super().prepare(data, trainer)
+    def prepare(self, data: TrainingData, session: FitSession) -> Any:
+        trainer, plain = session.trainer, self.config.is_plain(session.sampling)
+        if not (plain and trainer.optimizer == "sgd" and self.device.type == "cpu" and not trainer.needs_steps):
+            return super().prepare(data, session)
+        if data.weights_R is not None:
+            raise ValueError(
+                "the kernel of bpr_mf takes all rows alike: for weights set trainer.optimizer, say to adam"
+            )
+        return kernel.Rows.of(data.histories, data.n_items)
 
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
-        if not self._has_kernel(trainer):
+        if not isinstance(prepared, kernel.Rows):
             return super().epoch(prepared, trainer, epoch, optimizer)
         losses, n_samples = kernel.train_epoch(
             prepared,
@@ -124,13 +139,22 @@ class BPRMF(GradientModel):
         return Pass(sum(losses) / max(n_samples, 1), n_samples)
 
     def loss(self, batch: PairBatch) -> Tensor:
-        user_BD, positive_BD = self.user_UD[batch.users_B], self.item_ID[batch.positives_B]
-        negative_BD = self.item_ID[batch.negatives_B]
-        positive_bias_B, negative_bias_B = self.bias_I[batch.positives_B], self.bias_I[batch.negatives_B]
-        margin_B = (user_BD * (positive_BD - negative_BD)).sum(dim=1) + positive_bias_B - negative_bias_B
-        norm_B = sum(vector_BD.square().sum(dim=1) for vector_BD in (user_BD, positive_BD, negative_BD))
-        norm_B = norm_B + positive_bias_B.square() + negative_bias_B.square()
-        return (softplus(-margin_B) + 0.5 * self.config.l2 * norm_B).mean()
+        used = [gather(self.user_UD, batch.users_B), self._item(batch.positives_B)]
+        norm = torch.stack([vector_BE.square().sum(dim=1).mean() for vector_BE in used]).sum()
+        if batch.negatives.ndim > 1:  # candidates for the whole batch are nobody's own
+            norm = norm + self._item(batch.negatives).square().sum(dim=-1).mean()
+        return pair_loss(self.config, batch, self.affinity, len(self.item_ID)) + 0.5 * self.config.l2 * norm
+
+    def affinity(self, users_B: Tensor, items: Tensor) -> Tensor:
+        """[B, N] scores of each row's own items [B, N], or of items [C] for all rows: [B, C]."""
+        user_BD = gather(self.user_UD, users_B)
+        if items.ndim == 1:
+            return torch.addmm(gather(self.bias_I, items), user_BD, gather(self.item_ID, items).T)
+        return torch.einsum("bd,bnd->bn", user_BD, gather(self.item_ID, items)) + gather(self.bias_I, items)
+
+    def _item(self, items: Tensor) -> Tensor:
+        """[..., D + 1] the vectors of items and their biases."""
+        return torch.cat([gather(self.item_ID, items), gather(self.bias_I, items)[..., None]], dim=-1)
 
     @torch.no_grad()
     def score(self, query: Query) -> Tensor:
@@ -144,6 +168,3 @@ class BPRMF(GradientModel):
         score_UI = user_UD.numpy() @ self.item_ID.numpy().T
         score_UI += self.bias_I.numpy()
         return torch.from_numpy(score_UI)
-
-    def _has_kernel(self, trainer: TrainerConfig) -> bool:
-        return trainer.optimizer == "sgd" and self.device.type == "cpu" and not trainer.needs_steps

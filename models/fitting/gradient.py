@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from ..base import FitSession, TrainingData, TrainingDiverged
 from ..config import TrainerConfig
-from .samplers import Pairs, pair_batches, stream
+from .objective import PairModelConfig, make_pairs
+from .samplers import stream
 from .schedule import share_of_rate
 from .trainer import Pass, Trainable, train
 
@@ -19,10 +20,10 @@ from .trainer import Pass, Trainable, train
 class GradientModel(Trainable):
     """A recommender that is fitted by the one trainer.
 
-    A model must give `loss`, and overrides of the rest only what differs: `prepare` and `batches` for other batches
-    than (user, item, unseen item), `embeddings` where they are no `nn.Embedding`, `epoch` where a kernel replaces the
-    steps (not if `trainer.needs_steps`). All that a model keeps between epochs must be in its weights, or a killed fit
-    could not go on."""
+    A model must give `loss`, and overrides of the rest only what differs: `prepare` and `batches` where it learns from
+    something else than pairs (its configuration is then no `PairModelConfig`), `embeddings` where they are no
+    `nn.Embedding`, `epoch` where a kernel replaces the steps (not if `trainer.needs_steps`). All that a model keeps
+    between epochs must be in its weights, or a killed fit could not go on."""
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -37,9 +38,10 @@ class GradientModel(Trainable):
                 if module is not self and callable(reset := getattr(module, "reset_parameters", None)):
                     reset()
 
-    def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any:
-        """What every epoch needs and is computed once."""
-        return Pairs(data)
+    def prepare(self, data: TrainingData, session: FitSession) -> Any:
+        """What every epoch needs and is computed once. The session's configurations are complete."""
+        assert isinstance(self.config, PairModelConfig)  # others override this
+        return make_pairs(data, self.config, session.sampling)
 
     def samples_per_epoch(self, data: TrainingData) -> int:
         """For progress bars."""
@@ -55,9 +57,10 @@ class GradientModel(Trainable):
         return [module.weight for module in self.modules() if isinstance(module, nn.Embedding)]
 
     def batches(self, prepared: Any, trainer: TrainerConfig, epoch: int) -> Iterator[Any]:
-        """The epoch's batches; each has a length and can be moved by `to_device`."""
+        """The epoch's batches; each has a length, and `to(device)`, which gives its copy there."""
         assert trainer.batch_size is not None
-        return pair_batches(prepared, trainer.batch_size, trainer.seed, epoch)
+        batches: Iterator[Any] = prepared.batches(trainer.batch_size, trainer.seed, epoch)
+        return batches
 
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
         """One pass over the data, which changes the weights. Raises TrainingDiverged."""
@@ -68,7 +71,7 @@ class GradientModel(Trainable):
         with seeded(trainer.seed, "train", epoch, "layers"):
             for step, batch in enumerate(self._as_many_batches(prepared, trainer, epoch)):
                 optimizer.zero_grad(set_to_none=True)
-                loss = self.loss(to_device(batch, self.device))
+                loss = self.loss(batch.to(self.device))
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(f"loss is {loss.item()} at epoch {epoch}, step {step}")
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -111,6 +114,13 @@ class GradientModel(Trainable):
         self.load_state_dict(dict(weights))
         return self
 
+    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a fit on perhaps other rows, with what describes the rows as it is here.
+
+        Buffers of truth values do, as `fitted_U`; a model that keeps other such buffers must override this."""
+        own = {name: buffer for name, buffer in self.named_buffers() if buffer.dtype == torch.bool and name in weights}
+        return {**weights, **{name: buffer.detach().cpu().clone() for name, buffer in own.items()}}
+
     @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
@@ -142,8 +152,3 @@ def shorten(tables: Iterable[Tensor], longest: float) -> None:
     for table in tables:
         length = torch.linalg.vector_norm(table, dim=1, keepdim=True)
         table.mul_((longest / length).clamp(max=1))  # a row of zeros gives infinity, and so 1
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """The same named tuple of tensors on the device."""
-    return type(batch)(*(tensor.to(device, non_blocking=True) for tensor in batch))

@@ -1,22 +1,21 @@
-"""Random streams, negatives and batches.
+"""Random streams and negatives.
 
-U users, I items, R rows, B rows in a batch, N candidates of a row
+I items, R rows, B rows in a batch, C candidates
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import prange
 from numpy.random import Generator
 from torch import Tensor
 
-from ..base import BoolArray, FloatArray, IntArray, Ragged, TrainingData
+from ..base import BoolArray, FloatArray, IntArray, Ragged
+from ..compiled import compiled, holds
 
-BITMAP_BYTES = 2**27
-"""Up to this size, users × items are kept as bits, four times as fast as searching in sorted lists."""
 MAX_TRIES = 64
 """Draws for one negative before the items that are left are listed."""
 
@@ -33,27 +32,23 @@ class SeenItems:
     """Answers which items a user has in the fitted rows."""
 
     def __init__(self, histories: Ragged, n_items: int) -> None:
-        sets = histories.as_sets()
+        self.sets = histories.as_sets()
         self.n_items = n_items
-        self.saw_all_U: BoolArray = sets.lengths_U >= n_items
-        # Ascending, because users ascend and so do the items of each.
-        self._key_R = sets.users_R.astype(np.int64) * n_items + sets.items_R
-        self._bits: npt.NDArray[np.uint8] | None = None
-        if len(sets) * n_items <= 8 * BITMAP_BYTES:
-            self._bits = np.zeros(len(sets) * n_items // 8 + 1, dtype=np.uint8)
-            np.bitwise_or.at(self._bits, self._key_R >> 3, (1 << (self._key_R & 7)).astype(np.uint8))
+        self.saw_all_U: BoolArray = self.sets.lengths_U >= n_items
 
     def contains(self, users_B: IntArray, items_B: IntArray) -> BoolArray:
         """[B] whether each user has seen the item beside it."""
-        key_B = users_B.astype(np.int64) * self.n_items + items_B
-        if self._bits is not None:
-            bit_B: BoolArray = ((self._bits[key_B >> 3] >> (key_B & 7).astype(np.uint8)) & 1).astype(bool)
-            return bit_B
-        if len(self._key_R) == 0:
-            return np.zeros(len(key_B), dtype=bool)
-        at_B = np.minimum(np.searchsorted(self._key_R, key_B), len(self._key_R) - 1)
-        found_B: BoolArray = self._key_R[at_B] == key_B
-        return found_B
+        return _contains(self.sets.offsets_U1, self.sets.items_R, users_B, items_B)
+
+
+@compiled(parallel=True)
+def _contains(
+    offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int32], users_B: IntArray, items_B: IntArray
+) -> BoolArray:
+    found_B = np.empty(len(users_B), dtype=np.bool_)
+    for b in prange(len(users_B)):
+        found_B[b] = holds(items_R, offsets_U1[users_B[b]], offsets_U1[users_B[b] + 1], items_B[b])
+    return found_B
 
 
 def uniform_negatives(users_B: IntArray, seen: SeenItems, n_items: int, rng: Generator) -> npt.NDArray[np.int64]:
@@ -117,29 +112,11 @@ def popularity_negatives(
     return _until_unseen(users_B, seen, lambda size: table.draw(size, rng), table.probability_I, rng)
 
 
-def hard_negatives(
-    users_B: npt.NDArray[np.int64],
-    n: int,
-    draw: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
-    score: Callable[[npt.NDArray[np.int64]], Tensor],
-) -> npt.NDArray[np.int64]:
-    """[B] of `n` drawn negatives of each user the one with the highest score, of equals the first.
-
-    `draw` gives one unseen item for each user that it is given, `score` [B, N] for [B, N] items.
-    Source: Zhang et al., SIGIR 2013."""
-    items_BN = draw(np.repeat(users_B, n)).reshape(len(users_B), n)
-    with torch.no_grad():
-        best_B = score(items_BN).cpu().numpy().argmax(axis=1)
-    chosen_B: npt.NDArray[np.int64] = items_BN[np.arange(len(users_B)), best_B]
-    return chosen_B
-
-
-def in_batch_masked(users_B: npt.NDArray[np.int64], items_B: npt.NDArray[np.int64], seen: SeenItems) -> Tensor:
-    """[B, B] where the item of the column's row is no negative for the row's user: they have seen it.
-
-    The user's own item is among them; `losses.sampled_softmax` keeps it as the target."""
-    n = len(users_B)
-    return torch.from_numpy(seen.contains(np.repeat(users_B, n), np.tile(items_B, n)).reshape(n, n))
+def shared_candidates(n: int, n_items: int, table: AliasTable | None, rng: Generator) -> npt.NDArray[np.int64]:
+    """[C] items for all rows of a batch, seen or not: by the table, or `n` different ones (all if there are fewer)."""
+    if table is not None:
+        return table.draw(n, rng)
+    return rng.choice(n_items, size=min(n, n_items), replace=False).astype(np.int64)
 
 
 def log_frequency(items_R: IntArray, n_items: int) -> Tensor:
@@ -173,40 +150,3 @@ def _until_unseen(
         weight = None if weight_I is None else weight_I[unseen] / weight_I[unseen].sum()
         draw_B[b] = rng.choice(unseen, p=weight)
     return draw_B
-
-
-class Pairs:
-    """Fitted rows as pairs with what it takes to draw negatives. Rows of users who saw everything are left out."""
-
-    def __init__(self, data: TrainingData) -> None:
-        self.n_items = data.n_items
-        self.seen = SeenItems(data.histories, data.n_items)
-        usable_R = ~self.seen.saw_all_U[data.histories.users_R]
-        self.users_R = data.histories.users_R[usable_R]
-        self.items_R = data.histories.items_R[usable_R]
-
-
-class PairBatch(NamedTuple):
-    """Users, an item of each, and an item that each has not seen: [B] int64."""
-
-    users_B: Tensor
-    positives_B: Tensor
-    negatives_B: Tensor
-
-    def __len__(self) -> int:
-        return len(self.users_B)
-
-
-def pair_batches(pairs: Pairs, batch_size: int, seed: int, epoch: int) -> Iterator[PairBatch]:
-    """Every row once, in an order of the epoch's own, with fresh negatives."""
-    order_R = stream(seed, "train", epoch, "order").permutation(len(pairs.users_R))
-    negatives = stream(seed, "train", epoch, "negatives")
-    for start in range(0, len(order_R), batch_size):
-        rows_B = order_R[start : start + batch_size]
-        users_B = pairs.users_R[rows_B].astype(np.int64)
-        negatives_B = uniform_negatives(users_B, pairs.seen, pairs.n_items, negatives)
-        yield PairBatch(
-            torch.from_numpy(users_B),
-            torch.from_numpy(pairs.items_R[rows_B].astype(np.int64)),
-            torch.from_numpy(negatives_B),
-        )

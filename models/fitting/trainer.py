@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverged
+from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverged, WrongStart
 from ..config import TrainerConfig
 from . import checkpoint
+from .keeping import LOG, Start, begin, can_keep, keep, load_optimizer, pack, read_start, unpack
 from .optimizers import make_optimizer
-from .stopping import look_back, monitored
+from .stopping import look_back, monitored, report
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,15 @@ class Trainable(Recommender, nn.Module):
     @abstractmethod
     def initialise(self, seed: int) -> None: ...
     @abstractmethod
-    def prepare(self, data: TrainingData, trainer: TrainerConfig) -> Any: ...
+    def prepare(self, data: TrainingData, session: FitSession) -> Any: ...
     @abstractmethod
     def samples_per_epoch(self, data: TrainingData) -> int: ...
     @abstractmethod
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float: ...
     @abstractmethod
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass: ...
+    @abstractmethod
+    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
     @property
     @abstractmethod
     def device(self) -> torch.device: ...
@@ -55,31 +58,47 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
     """Trains in place. Fills `session.trainer` (what was unset), `history` and `best_epoch`.
 
     With `session.validate` the epoch is kept that is best by `trainer.stopping`, without it the last.
-    Raises TrainingDiverged, naming epoch and step. However training ends, the model has the kept weights."""
-    session.trainer = config = model.config.complete(session.trainer)
+    Raises TrainingDiverged, naming epoch and step, and WrongStart. However training ends, the model has the kept
+    weights."""
+    session.trainer = config = model.config.complete(session.trainer, session.sampling)
+    session.sampling = model.config.complete_sampling(session.sampling)
     if data.n_rows == 0:
         raise ValueError("there are no rows to train on")
     if config.epochs is None or config.learning_rate is None or config.optimizer is None:
         raise ValueError(f"{type(model.config).__name__}.recommended must name epochs, learning_rate and optimizer")
+    if config.initial_epoch >= config.epochs:
+        raise WrongStart(f"initial_epoch of {config.initial_epoch} leaves nothing of {config.epochs} epochs")
+    if config.checkpoint.path is not None and session.keep is None:
+        raise ValueError("trainer.checkpoint.path is set: name the folder for its files, FitSession.keep")
+    start = read_start(config)
     model.to(choose_device(config.device))
     model.initialise(config.seed)
     model.eval()
     optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate)
-    prepared = model.prepare(data, config)
-    identity = _identity(model, data, session)
+    prepared = model.prepare(data, session)
+    identity = _identity(model, data, session, start)
 
     session.history.clear()
     kept = _resume(session, model, optimizer, identity) if session.checkpoints else {}
+    if start is not None and not session.history:
+        kept = begin(model, data, session, optimizer, start)
+        if _ended(session):
+            LOG.warning("trainer.patience had run out by epoch %d: nothing is left to train", config.initial_epoch)
+    if config.checkpoint.path is not None and not can_keep(config.checkpoint, session.validate is not None):
+        LOG.warning("there are no validation rows, so no epoch is the best: trainer.checkpoint writes no file")
     for callback in session.callbacks:
         callback.on_start(model, config.epochs, _samples_per_epoch(model, data, config))
     try:
         while not _ended(session):
-            number = len(session.history) + 1
+            number = (session.history[-1].number if session.history else config.initial_epoch) + 1
             session.history.append(_run_epoch(model, prepared, session, optimizer, number))
             session.best_epoch = look_back(session.history, config.stopping, session.validate is not None).best
             if session.best_epoch == number:
                 kept = model.weights()
-            if session.checkpoints and (number % config.checkpoint_every == 0 or _ended(session)):
+            _report(session)
+            # before the recovery point: a fit that is killed in between runs the epoch again, and writes the file again
+            keep(model, data, session, optimizer, kept)
+            if session.checkpoints and (number % config.recovery_every == 0 or _ended(session)):
                 _save(session.checkpoints, session, model, optimizer, kept, identity)
             for callback in session.callbacks:
                 callback.on_epoch_end(model, session.history[-1])
@@ -130,10 +149,24 @@ def _validate(model: Trainable, session: FitSession) -> Mapping[str, float]:
 def _ended(session: FitSession) -> bool:
     """Whether all epochs are done or patience has run out."""
     config, history = session.trainer, session.history
-    if not history or len(history) == config.epochs:
+    if not history or history[-1].number == config.epochs:
         return bool(history)
     waited = look_back(history, config.stopping, session.validate is not None).waited
     return bool(config.patience) and waited >= (config.patience or 0)
+
+
+def _report(session: FitSession) -> None:
+    """What `stopping.verbose` asks for."""
+    config, history = session.trainer, session.history
+    if not config.stopping.verbose or session.validate is None:
+        return
+    if line := report(history, config.stopping):
+        LOG.info(line)
+    if _ended(session):
+        number = history[-1].number
+        if number != config.epochs:
+            LOG.info("epoch %d: %d epochs without progress: training ends early", number, config.patience)
+        LOG.info("training ends with the weights of epoch %d", session.best_epoch)
 
 
 def _samples_per_epoch(model: Trainable, data: TrainingData, config: TrainerConfig) -> int:
@@ -155,14 +188,16 @@ class _deterministic:  # noqa: N801
         torch.use_deterministic_algorithms(self._before)
 
 
-def _identity(model: Trainable, data: TrainingData, session: FitSession) -> str:
+def _identity(model: Trainable, data: TrainingData, session: FitSession, start: Start | None) -> str:
     """A hash of everything that decides what the fit computes."""
-    digest = hashlib.sha256()
-    for part in (type(model).__name__, model.config.model_dump_json(), session.trainer.model_dump_json()):
-        digest.update(part.encode())
+    digest = hashlib.sha256(b"" if start is None else start.sha256.encode())
+    digest.update(type(model).__name__.encode())
+    for config in (model.config, session.trainer, session.sampling):
+        digest.update(config.model_dump_json().encode())
     digest.update(f"{data.n_items} {session.validate is not None}".encode())
     digest.update(data.histories.offsets_U1.tobytes())
     digest.update(data.histories.items_R.tobytes())
+    digest.update(b"" if data.weights_R is None else data.weights_R.tobytes())
     for features in (data.user_features, data.item_features):
         for name, codes in sorted(features.items()):
             digest.update(name.encode())
@@ -178,15 +213,10 @@ def _save(
     kept: Mapping[str, Tensor],
     identity: str,
 ) -> None:
-    state = optimizer.state_dict()
-    tensors = {f"model.{name}": tensor for name, tensor in model.weights().items()}
-    if session.best_epoch != len(session.history):  # otherwise the kept weights are the model's
-        tensors |= {f"kept.{name}": tensor for name, tensor in kept.items()}
-    # An optimizer keeps tensors only (Adam's step count too), by the number of the parameter.
-    for number, values in state["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+    number = session.history[-1].number
+    tensors = pack(model, optimizer, kept if session.best_epoch != number else {})  # else they are the model's
     history = [asdict(epoch) for epoch in session.history]
-    checkpoint.write(folder, len(history), tensors, {"identity": identity, "history": history})
+    checkpoint.write(folder, number, tensors, {"identity": identity, "history": history})
 
 
 def _resume(session: FitSession, model: Trainable, optimizer: Optimizer, identity: str) -> dict[str, Tensor]:
@@ -201,17 +231,9 @@ def _resume(session: FitSession, model: Trainable, optimizer: Optimizer, identit
             f"the checkpoints in {session.checkpoints} are of another fit (other data or configuration); "
             "give every fit a folder of its own, or delete this one"
         )
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "kept": {}, "optimizer": {}}
-    for full_name, tensor in tensors.items():
-        group, name = full_name.split(".", 1)
-        groups[group][name] = tensor
+    groups = unpack(tensors)
     model.load_weights(groups["model"])
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, tensor in groups["optimizer"].items():
-        number, key = name.split(".", 1)
-        state["state"].setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict(state)
+    load_optimizer(optimizer, groups["optimizer"])
     session.history.extend(Epoch(**epoch) for epoch in record["history"])
     session.best_epoch = look_back(session.history, session.trainer.stopping, session.validate is not None).best
     return groups["kept"] or groups["model"]

@@ -3,7 +3,7 @@
 staging/<dataset>/<key>/         parsed, not yet accepted
 lake/<dataset>/<key>/            accepted, immutable; one partition per source content
 prepared/<key>/                  splits, samples, id maps
-checkpoints/<key>/               what a killed training goes on from, and the trained bundle
+checkpoints/<key>/               what a killed training goes on from, the trained bundle, and epochs kept on demand
 metrics/<key>/                   per user
 recommendations/run=<run>/       each run's own lists
 published/<dataset>              link to what production serves, switched atomically

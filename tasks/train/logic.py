@@ -8,7 +8,8 @@ from time import perf_counter
 import pyarrow as pa
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import ModelConfig, TrainerConfig
+from models.config import CheckpointConfig, ModelConfig, SamplingConfig, TrainerConfig
+from models.fitting.keeping import can_keep
 from models.registry import build
 from models.serving import popularity
 from tasks.judging import Judges, judge_lists, make_judges, means, rank_all
@@ -37,32 +38,44 @@ class Fitted:
 def fit(
     config: ModelConfig,
     trainer: TrainerConfig,
+    sampling: SamplingConfig,
     fitted: TrainingData,
     known: TrainingData,
     judges: Judges | None,
     history_length: int | None = None,
     callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
     checkpoints: Path | None = None,
+    keep: Path | None = None,
 ) -> Fitted:
     """Trains on `fitted`, chooses the epoch by `judges`, and with `trainer.refit` trains anew on `known`.
 
     Without validation rows every epoch is run on `known` at once. `callbacks` gives those of a phase: "train" or
-    "refit". Raises TrainingDiverged.
+    "refit". The files that `trainer.checkpoint` asks for go into `keep`, those of the refit into its folder `refit`.
+    Raises TrainingDiverged, and WrongStart where `trainer.initial_weights` does not fit.
     """
     start = perf_counter()
     if judges is None:
-        session = FitSession(trainer, None, callbacks("train"), _folder(checkpoints, "known"))
+        session = FitSession(
+            trainer, None, callbacks("train"), _folder(checkpoints, "known"), sampling=sampling, keep=keep
+        )
         model = build(config.name, config, known).fit(known, session)
         return Fitted(model, known, session.history, session.best_epoch, {}, perf_counter() - start)
     validate = Validation(judges, fitted, history_length)
-    session = FitSession(trainer, validate, callbacks("train"), _folder(checkpoints, "valid"))
+    session = FitSession(
+        trainer, validate, callbacks("train"), _folder(checkpoints, "valid"), sampling=sampling, keep=keep
+    )
     model = build(config.name, config, fitted).fit(fitted, session)
     best = {epoch.number: epoch.metrics for epoch in session.history}.get(session.best_epoch) or validate(model)
     done = Fitted(model, fitted, session.history, session.best_epoch, best, perf_counter() - start)
     if not trainer.refit:
         return done
     again = FitSession(
-        _exactly(session.trainer, session.best_epoch), None, callbacks("refit"), _folder(checkpoints, "refit")
+        _for_refit(session.trainer, session.best_epoch, session.history),
+        None,
+        callbacks("refit"),
+        _folder(checkpoints, "refit"),
+        sampling=sampling,
+        keep=_folder(keep, "refit"),
     )
     # what the first fit chose by the validation rows (an epoch, a regularisation) is given to the second
     model = build(config.name, model.config, known).fit(known, again)
@@ -93,8 +106,17 @@ def validation_judges(valid: pa.Table, fitted: Ragged, keeps_repeats: bool) -> J
     return make_judges(rows, fitted, keeps_repeats)
 
 
-def _exactly(trainer: TrainerConfig, epochs: int) -> TrainerConfig:
-    return trainer.model_copy(update={"epochs": epochs}) if epochs else trainer
+def _for_refit(trainer: TrainerConfig, epochs: int, history: Sequence[Epoch]) -> TrainerConfig:
+    """As many epochs as were best, from the same initial weights.
+
+    But where these only went on with a fit that had been interrupted, the refit is that of the whole fit, from scratch.
+    """
+    changes: dict[str, object] = {"epochs": epochs} if epochs else {}
+    if history and history[0].number <= trainer.initial_epoch:
+        changes |= {"initial_epoch": 0, "initial_weights": None}
+    if not can_keep(trainer.checkpoint, judged=False):
+        changes["checkpoint"] = CheckpointConfig()
+    return trainer.model_copy(update=changes)
 
 
 def _folder(checkpoints: Path | None, name: str) -> Path | None:

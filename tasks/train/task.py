@@ -8,12 +8,13 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.base import Callback, DoesNotFit, Ragged, TrainingData, TrainingDiverged
+from models.base import Callback, DoesNotFit, Ragged, TrainingData, TrainingDiverged, WrongStart
 from models.bundle import Bundle, weights_hash
-from models.config import ModelConfig, TrainerConfig
+from models.config import NO_WISH, ModelConfig, SamplingConfig, TrainerConfig
 from models.ids import IdMap
-from models.registry import model_class
-from tasks.errors import RunFailed
+from models.registry import modules_used
+from tasks.errors import ConfigError, RunFailed
+from tasks.pairs_file import content_hash
 from tasks.store.histories import read_histories
 from tasks.store.keys import code_hash, make_key
 from tasks.store.refs import SampleRefs, TrainedRef
@@ -27,14 +28,19 @@ def train(
     samples: SampleRefs,
     config: ModelConfig,
     trainer: TrainerConfig,
+    sampling: SamplingConfig = NO_WISH,
     history_length: int | None = None,
     callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
 ) -> TrainedRef:
     """Trains, or finds the bundle that the same rows, configuration and code left. A killed training goes on."""
-    code = code_hash(model_class(config.name).__module__)
+    code = [code_hash(module) for module in modules_used(config)]
     refs = (samples.fitted, samples.known, samples.served, samples.seen_served)
     inputs = [ref.fingerprint for ref in refs]
-    key = make_key(__name__, samples.split.key, inputs, config, trainer, history_length, code)
+    start = content_hash(
+        trainer.initial_weights, "trainer.initial_weights", "a file that trainer.checkpoint.path named"
+    )
+    key = make_key(__name__, samples.split.key, inputs, config, trainer, sampling, history_length, start, code)
+    kept = f"checkpoints/{key}/kept"
 
     def write(writer: Writer) -> dict[str, Any]:
         split = samples.split
@@ -43,14 +49,16 @@ def train(
         rows = TrainingData(split.items.rows, fitted), TrainingData(split.items.rows, known)
         epochs = store.path(f"checkpoints/{key}/epochs")
         try:
-            made = fit(config, trainer, *rows, judges, history_length, callbacks, epochs)
+            made = fit(config, trainer, sampling, *rows, judges, history_length, callbacks, epochs, store.path(kept))
+        except WrongStart as error:
+            raise ConfigError(str(error)) from error
         except TrainingDiverged as error:
             raise RunFailed(f"training diverged: {error}", "try a smaller trainer.learning_rate") from error
         except DoesNotFit as error:
             raise RunFailed(str(error), "--model.name=item_knn, ials or graph_filter; or more memory") from error
         bundle = make_bundle(store, samples, made, served, history_length)
         bundle.save(writer.folder)
-        return record(made)
+        return {**record(made), "kept": kept if store.path(kept).is_dir() else None}
 
     built = store.build(f"checkpoints/{key}/bundle", write)
     shutil.rmtree(store.path(f"checkpoints/{key}/epochs"), ignore_errors=True)

@@ -230,7 +230,8 @@ def test_help_shows_every_field_once_and_every_models_own() -> None:
 
     shown = [name for model in (PipelineConfig, Settings) for name, _, _ in fields(model)]
     for name in MODELS:
-        assert {f"model.{field}" for field in model_class(name).Config.model_fields} <= set(shown)
+        own = [f"model.{field}" for field in model_class(name).Config.model_fields]
+        assert all(any(f"{option}.".startswith(f"{field}.") for option in shown) for field in own)
     others = [name for name in shown if not name.startswith("model.")]
     assert len(others) == len(set(others))
     assert {"ingest.source", "split.protocol", "gate.tolerance", "experiment", "data_dir", "as_of"} <= set(others)

@@ -13,8 +13,7 @@ from models.base import FitSession, Ragged, TrainingData
 from models.bpr_mf import kernel
 from models.bpr_mf.model import BPRMF, BPRMFConfig
 from models.config import OptimizerName, TrainerConfig
-from models.fitting.samplers import PairBatch
-from tests.factories import query_of, random_log
+from tests.factories import batch_of, query_of, random_log
 
 Floats = npt.NDArray[np.float32]
 MAX_THREADS = numba.get_num_threads()
@@ -49,7 +48,7 @@ def test_gradient_agrees_with_finite_differences() -> None:
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
-    batch = PairBatch(torch.tensor([0, 1, 1, 3]), torch.tensor([2, 5, 0, 1]), torch.tensor([4, 3, 3, 0]))
+    batch = batch_of([0, 1, 1, 3], [2, 5, 0, 1], [[4], [3], [3], [0]], torch.float64)
     model.loss(batch).backward()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -91,7 +90,7 @@ def test_a_step_of_the_kernel_is_a_step_of_torch() -> None:
     model.initialise(0)
     user_UD, item_ID, bias_I = (parameter.detach().numpy().copy() for parameter in model.parameters())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
-    model.loss(PairBatch(torch.tensor([0]), torch.tensor([0]), torch.tensor([1]))).backward()
+    model.loss(batch_of([0], [0], [[1]])).backward()
     optimizer.step()
     rows = kernel.Rows.of(data.histories, 2)
     kernel.train_epoch(rows, user_UD, item_ID, bias_I, rate=0.3, l2=0.2, use_bias=True, seed=0, epoch=1)

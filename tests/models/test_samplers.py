@@ -6,21 +6,16 @@ I items, B rows in a batch
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from scipy.stats import chisquare
 
-from models.base import Ragged, TrainingData
-from models.fitting import samplers
+from models.base import Ragged
 from models.fitting.samplers import (
     AliasTable,
-    Pairs,
     SeenItems,
-    hard_negatives,
-    in_batch_masked,
     log_frequency,
-    pair_batches,
     popularity_negatives,
     popularity_table,
+    shared_candidates,
     stream,
     uniform_negatives,
 )
@@ -50,9 +45,7 @@ def test_streams_differ_by_purpose_and_repeat() -> None:
     assert draws[2] == draw(0, "a", 1)
 
 
-@pytest.mark.parametrize("bitmap_bytes", [samplers.BITMAP_BYTES, 0])
-def test_seen_items_agree_with_sets(bitmap_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samplers, "BITMAP_BYTES", bitmap_bytes)
+def test_seen_items_agree_with_sets() -> None:
     data = random_log(20, 30, 200, seed=0)
     seen = SeenItems(data.histories, data.n_items)
     users, items = (grid.ravel() for grid in np.meshgrid(np.arange(20), np.arange(30), indexing="ij"))
@@ -119,57 +112,24 @@ def test_who_has_seen_nearly_everything_waits_no_longer_and_draws_by_the_same_di
     assert drawn_by(draw_B - 49_998, np.array([1.0, 1.0]))
 
 
-def test_hard_negatives_are_the_highest_scored_of_n_unseen() -> None:
-    def score(items_BN: npt.NDArray[np.int64]) -> torch.Tensor:
-        return torch.from_numpy(items_BN)
-
-    draw_B = hard_negatives(USER_0, 3, lambda u: uniform_negatives(u, SEEN_1_4, 10, stream(0, "test")), score)
-    # The k-th of 8 unseen items is the highest of 3 draws with probability (k / 8)**3 - ((k - 1) / 8)**3.
-    k = np.arange(1, 9)
-    expected_I = np.zeros(10)
-    expected_I[[0, 2, 3, 5, 6, 7, 8, 9]] = (k / 8) ** 3 - ((k - 1) / 8) ** 3
-    assert drawn_by(draw_B, expected_I)
-
-
-def test_hard_negatives_are_drawn_for_their_own_user() -> None:
-    histories = Ragged.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), 2)
-    seen, users_B = SeenItems(histories, 4), np.arange(500) % 2
-    draw_B = hard_negatives(
-        users_B, 4, lambda u: uniform_negatives(u, seen, 4, stream(0)), lambda items_BN: torch.from_numpy(-items_BN)
-    )
-    assert not seen.contains(users_B, draw_B).any()
+@pytest.mark.parametrize("exponent", [None, 0.75])
+def test_shared_candidates_are_different_items_or_follow_the_table(exponent: float | None) -> None:
+    count_I = np.array([50, 900, 20, 3, 400])
+    table = None if exponent is None else popularity_table(np.repeat(np.arange(5), count_I), 5, exponent)
+    draws = [shared_candidates(2, 5, table, stream(0, "test", number)) for number in range(20_000)]
+    expected_I = np.ones(5) if exponent is None else count_I**exponent
+    for place in range(2):
+        assert drawn_by(np.array([draw[place] for draw in draws]), expected_I)
+    assert all(draw[0] != draw[1] for draw in draws) == (exponent is None)
+    assert sorted(shared_candidates(9, 5, None, stream(0))) == [0, 1, 2, 3, 4]
 
 
-def test_in_batch_negatives_follow_the_frequency_and_known_positives_are_masked() -> None:
-    data = random_log(40, 12, 600, seed=3)
-    popular_R = np.where(data.histories.items_R < 9, data.histories.items_R // 3, data.histories.items_R)
-    data = TrainingData(12, Ragged(data.histories.offsets_U1, popular_R.astype(np.int32)))
-    # The other rows of a batch, here the second, are drawn by how often each item is in the rows.
-    pairs = Pairs(data)
-    second_B = np.array([int(next(iter(pair_batches(pairs, 2, 0, epoch))).positives_B[1]) for epoch in range(4_000)])
-    share_I = log_frequency(popular_R, 12).exp().double().numpy()
-    assert drawn_by(second_B, np.where(np.bincount(popular_R, minlength=12), share_I, 0))
-
-    batch = next(iter(pair_batches(pairs, 50, seed=0, epoch=1)))
-    masked_BB = in_batch_masked(batch.users_B.numpy(), batch.positives_B.numpy(), pairs.seen)
-    known = {(u, i) for u in range(40) for i in data.histories.row(u).tolist()}
-    for row, user in enumerate(batch.users_B.tolist()):
-        assert masked_BB[row].tolist() == [(user, item) in known for item in batch.positives_B.tolist()]
+def test_the_frequency_of_items_is_their_share_of_the_rows() -> None:
+    log_q_I = log_frequency(np.array([0, 0, 0, 2]), 3)
+    assert log_q_I.exp().tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 4])  # an item without rows counts as one
 
 
-def test_a_user_who_saw_everything_is_refused_and_left_out_of_batches() -> None:
+def test_a_user_who_saw_everything_is_refused() -> None:
     histories = Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
     with pytest.raises(ValueError, match="seen every item"):
         uniform_negatives(np.array([0]), SeenItems(histories, 2), 2, stream(0))
-    (batch,) = pair_batches(Pairs(TrainingData(2, histories)), 8, seed=0, epoch=1)
-    assert [tensor.tolist() for tensor in batch] == [[1], [1], [0]]
-
-
-def test_batches_hold_every_row_once() -> None:
-    data = random_log(20, 30, 205, seed=0)
-    batches = list(pair_batches(Pairs(data), 50, seed=0, epoch=1))
-    assert [len(batch) for batch in batches] == [50, 50, 50, 50, 5]
-    rows = sorted(
-        (u, i) for batch in batches for u, i in zip(batch.users_B.tolist(), batch.positives_B.tolist(), strict=True)
-    )
-    assert rows == sorted(zip(data.histories.users_R.tolist(), data.histories.items_R.tolist(), strict=True))

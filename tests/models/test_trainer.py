@@ -13,9 +13,10 @@ from torch import nn
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import ModelConfig, Monitor, OptimizerName, ScheduleConfig, StoppingConfig, TrainerConfig
+from models.config import Monitor, OptimizerName, SamplingConfig, ScheduleConfig, StoppingConfig, TrainerConfig
 from models.fitting.gradient import GradientModel
-from models.fitting.samplers import PairBatch, Pairs, pair_batches
+from models.fitting.objective import PairModelConfig, make_pairs
+from models.fitting.pairs import PairBatch
 from models.fitting.schedule import share_of_rate
 from models.fitting.stopping import look_back
 from models.ranking.metrics import all_metrics
@@ -76,7 +77,7 @@ def same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) 
 
 CONTROLS: dict[str, dict[str, Any]] = {
     **{name: {"optimizer": name} for name in get_args(OptimizerName)},
-    "sparse checkpoints": {"optimizer": "adam", "checkpoint_every": 2},
+    "sparse checkpoints": {"optimizer": "adam", "recovery_every": 2},
     "sparse validation": {"optimizer": "adam", "validate_every": 2},
     "a part of a pass": {"optimizer": "adam", "steps_per_epoch": 2},
     "more than a pass": {"optimizer": "adam", "steps_per_epoch": 9},
@@ -231,11 +232,11 @@ def test_torch_adds_up_in_a_fixed_order_while_training_and_only_then(determinist
 class Numbers(GradientModel):
     """Remembers the rows of each step. Its gradients are given, and its loss is always 1."""
 
-    Config = ModelConfig
+    Config = PairModelConfig
 
     def __init__(self, gradient: float = 0.0) -> None:
         super().__init__()
-        self.config = ModelConfig(name="numbers")
+        self.config = PairModelConfig(name="numbers")
         self.table = nn.Embedding(3, 2)
         self.other = nn.Parameter(torch.zeros(2, 2))
         self.gradient = gradient
@@ -362,14 +363,14 @@ def test_a_checkpoint_every_n_epochs_and_after_the_last(tmp_path: Path) -> None:
             self.seen.append(" ".join(sorted(path.name.split("-")[1].lstrip("0") for path in tmp_path.iterdir())))
 
     names = Names()
-    fit(session_of(checkpoint_every=2, checkpoints=tmp_path, callbacks=[names]))
+    fit(session_of(recovery_every=2, checkpoints=tmp_path, callbacks=[names]))
     assert names.seen == ["", "2", "2", "2 4", "4 5"]
 
 
 def test_a_fit_that_ran_out_of_patience_has_a_checkpoint_of_its_last_epoch(tmp_path: Path) -> None:
-    fit(scripted(session_of(checkpoint_every=3, patience=2, checkpoints=tmp_path)))
+    fit(scripted(session_of(recovery_every=3, patience=2, checkpoints=tmp_path)))
     remember = Remember()
-    fit(scripted(session_of(checkpoint_every=3, patience=2, checkpoints=tmp_path, callbacks=[remember])))
+    fit(scripted(session_of(recovery_every=3, patience=2, checkpoints=tmp_path, callbacks=[remember])))
     assert not remember.weights  # nothing is trained again
 
 
@@ -513,7 +514,7 @@ def test_the_kernel_steps_aside_for_what_it_cannot_honour(control: dict[str, Any
     plain = BPRMF.build(CONFIG, DATA)
     plain.initialise(0)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.05)
-    for batch in steps(pair_batches(Pairs(DATA), 256, 0, 1)):
+    for batch in steps(make_pairs(DATA, CONFIG, CONFIG.complete_sampling(SamplingConfig())).batches(256, 0, 1)):
         optimizer.zero_grad()
         plain.loss(batch).backward()
         optimizer.step()

@@ -10,7 +10,7 @@ import torch
 
 from models.base import Callback, Epoch, Ragged, Recommender, TrainingData
 from models.bundle import Bundle, weights_hash
-from models.config import TrainerConfig
+from models.config import NO_WISH, TrainerConfig
 from models.registry import make_config
 from models.serving import popularity
 from tasks.judging import Judges
@@ -67,7 +67,7 @@ class Watch(Callback):
 
 def fitted(watch: Watch | None = None, judges: Judges | None = JUDGES, **trainer: object) -> Fitted:
     config = TRAINER.model_copy(update=trainer)
-    return fit(CONFIG, config, FITTED, KNOWN, judges, callbacks=watch or Watch())
+    return fit(CONFIG, config, NO_WISH, FITTED, KNOWN, judges, callbacks=watch or Watch())
 
 
 def test_the_refit_runs_the_best_epochs_number_on_all_known_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_the_refit_runs_the_best_epochs_number_on_all_known_rows(monkeypatch: py
     assert (made.best_epoch, made.refitted, len(made.history)) == (2, True, 5)
     assert made.valid == {"ndcg_at_10": 0.4}
     assert made.data is KNOWN
-    alone = fit(CONFIG, TRAINER.model_copy(update={"epochs": 2}), KNOWN, KNOWN, None).model.weights()
+    alone = fit(CONFIG, TRAINER.model_copy(update={"epochs": 2}), NO_WISH, KNOWN, KNOWN, None).model.weights()
     assert weights_hash(made.model.weights()) == weights_hash(alone)
 
 
@@ -104,7 +104,7 @@ def test_without_validation_rows_every_epoch_runs_once_on_all_rows() -> None:
 
 @pytest.mark.parametrize(("refit", "rows"), [(True, KNOWN), (False, FITTED)])
 def test_a_closed_form_model_is_fitted_on_the_right_rows_and_validated(refit: bool, rows: TrainingData) -> None:
-    made = fit(make_config("popularity"), TrainerConfig(refit=refit), FITTED, KNOWN, JUDGES)
+    made = fit(make_config("popularity"), TrainerConfig(refit=refit), NO_WISH, FITTED, KNOWN, JUDGES)
     assert made.model.weights()["count_I"].tolist() == popularity(rows.histories, ITEMS).astype(int).tolist()
     assert made.best_epoch == 0
     assert made.valid["hit_at_20"] == 1  # 20 items in all, so everyone's hidden one is among them
@@ -135,7 +135,7 @@ def night(store: Store) -> SampleRefs:
 
 
 def ran(store: Store, samples: SampleRefs, watch: Callable[[str], Sequence[Callback]] | None = None) -> Bundle:
-    ref = train.fn(store, samples, CONFIG, TRAINER, 5, watch or Watch())
+    ref = train.fn(store, samples, CONFIG, TRAINER, NO_WISH, 5, watch or Watch())
     assert not (store.path(ref.path).parent / "epochs").exists()
     bundle = Bundle.load(store.path(ref.path))
     assert ref.weights_sha256 == weights_hash(bundle.model.weights())
@@ -156,7 +156,7 @@ def test_the_bundle_holds_what_was_fitted_and_what_is_served(store: Store) -> No
 
 
 def test_the_record_tells_what_happened(store: Store) -> None:
-    ref = train.fn(store, night(store), CONFIG, TRAINER, None, Watch())
+    ref = train.fn(store, night(store), CONFIG, TRAINER, NO_WISH, None, Watch())
     record = store.manifest(ref.path)
     assert [epoch["number"] for epoch in record["history"]] == [1, 2, 3, 4, 5]
     best = record["history"][record["best_epoch"] - 1]["metrics"]
@@ -181,17 +181,23 @@ def test_a_killed_training_goes_on_to_equal_weights(die: tuple[str, int], store:
 
 def test_what_was_trained_is_found_and_other_settings_are_trained_anew(store: Store) -> None:
     samples = night(store)
-    first = train.fn(store, samples, CONFIG, TRAINER, None, Watch())
+    first = train.fn(store, samples, CONFIG, TRAINER, NO_WISH, None, Watch())
     watch = Watch()
-    second = train.fn(store, samples, CONFIG, TRAINER, None, watch)
+    second = train.fn(store, samples, CONFIG, TRAINER, NO_WISH, None, watch)
     assert (first.cached, second.cached, watch.epochs) == (False, True, {})
     assert first == second
     others = [
         train.fn(store, samples, make_config("popularity"), TRAINER),
-        train.fn(store, samples, CONFIG, TRAINER.model_copy(update={"seed": 1}), None, Watch()),
-        train.fn(store, samples, CONFIG, TRAINER, 3, Watch()),
+        train.fn(store, samples, CONFIG, TRAINER.model_copy(update={"seed": 1}), NO_WISH, None, Watch()),
+        train.fn(store, samples, CONFIG, TRAINER, NO_WISH, 3, Watch()),
         train.fn(
-            store, replace(samples, served=replace(samples.served, fingerprint="0")), CONFIG, TRAINER, None, Watch()
+            store,
+            replace(samples, served=replace(samples.served, fingerprint="0")),
+            CONFIG,
+            TRAINER,
+            NO_WISH,
+            None,
+            Watch(),
         ),
     ]
     assert len({first.key, *(other.key for other in others)}) == 5

@@ -1,0 +1,252 @@
+"""Which loss goes with which negatives, and the loss of a batch by hand.
+
+B rows in a batch, N negatives of a row, C candidates
+"""
+
+from dataclasses import replace
+from itertools import product
+from math import exp, log, log1p
+from typing import Any, get_args
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from models.base import FitSession
+from models.bpr_mf.model import BPRMF, BPRMFConfig
+from models.config import SamplingConfig, TrainerConfig
+from models.fitting.objective import RULES, LossName, PairModelConfig, make_pairs, pair_loss
+from models.ranking.metrics import hit_rate_at_k, hits
+from models.ranking.top_k import recommend
+from tests.factories import batch_of, query_of, two_communities
+
+TABLE_UI = torch.tensor([[1.0, 2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 3.0, -2.0, 1.5]], dtype=torch.float64)
+
+
+class Layered(PairModelConfig):
+    """Stands for models whose score is no product of vectors."""
+
+    name: str = "layered"
+    factorised = False
+
+
+def score(users_B: Tensor, items: Tensor) -> Tensor:
+    return TABLE_UI[users_B][:, items] if items.ndim == 1 else TABLE_UI[users_B].gather(1, items)
+
+
+def loss_of(batch: Any, **config: Any) -> float:
+    return pair_loss(PairModelConfig(name="any", **config), batch, score, n_items=5).item()
+
+
+def complete(loss: LossName = "bpr", layered: bool = False, **sampling: object) -> SamplingConfig:
+    config = Layered(loss=loss) if layered else PairModelConfig(name="any", loss=loss)
+    return config.complete_sampling(SamplingConfig.model_validate(sampling))
+
+
+# the loss of a batch
+
+
+def weighted(*weights: float, **values: Any) -> Any:
+    batch = batch_of(**values, dtype=torch.float64)
+    return replace(batch, weight_B=torch.tensor(weights, dtype=torch.float64))
+
+
+TWO_ROWS: dict[str, Any] = {"users": [0, 1], "positives": [1, 4], "negatives": [[0, 3], [2, 0]]}
+
+
+def test_a_positive_against_each_of_its_negatives_by_hand() -> None:
+    # gaps: 2 - 1, 2 + 1; 1.5 - 3, 1.5 - 0
+    first, second = (log1p(exp(-1)) + log1p(exp(-3))) / 2, (log1p(exp(1.5)) + log1p(exp(-1.5))) / 2
+    assert loss_of(weighted(0.5, 1.5, **TWO_ROWS)) == pytest.approx((0.5 * first + 1.5 * second) / 2)
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="hinge") == pytest.approx(((0 + 0) / 2 + (2.5 + 0) / 2) / 2)
+    expected = ((exp(-1) + exp(-3)) / 2 + (exp(1.5) + exp(-1.5)) / 2) / 2
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="exponential") == pytest.approx(expected)
+    # the first row: none violates; the second: the first draw does, by 2.5, so its rank is taken for 4 of 5
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="warp") == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) * 2.5 / 2)
+
+
+def test_labels_by_hand() -> None:
+    # scores 2 | 1, -1 and 1.5 | 3, 0: the first is the row, the others are its negatives
+    first, second = [(2 - 1) ** 2, 1, 1], [(1.5 - 1) ** 2, 9, 0]
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="mse") == pytest.approx((sum(first) + sum(second)) / 6)
+    expected = (3 * first[0] + 2 + 3 * second[0] + 9) / 6
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="mse", positive_weight=3) == pytest.approx(expected)
+    assert loss_of(weighted(2, 0, **TWO_ROWS), loss="mae") == pytest.approx(2 * (1 + 1 + 1) / 6)
+    entropy = log1p(exp(-2)) + log1p(exp(1)) + log1p(exp(-1))
+    assert loss_of(weighted(2, 0, **TWO_ROWS), loss="log_loss") == pytest.approx(2 * entropy / 6)
+
+
+def test_softmaxes_by_hand() -> None:
+    total = sum(exp(value / 0.5) for value in TABLE_UI[0].tolist())
+    one = weighted(1, users=[0], positives=[1], negatives=[[0, 3]])
+    assert loss_of(one, loss="softmax", temperature=0.5) == pytest.approx(-log(exp(2 / 0.5) / total))
+    # own draws: the row's item had probability .5 to be drawn, the others .25 and .125
+    drawn = replace(one, log_q=torch.tensor([[0.5, 0.25, 0.125]], dtype=torch.float64).log())
+    expected = -log(exp(2) / 0.5 / (exp(2) / 0.5 + exp(1) / 0.25 + exp(-1) / 0.125))
+    assert loss_of(drawn, loss="sampled_softmax") == pytest.approx(expected)
+
+
+def test_candidates_for_the_whole_batch_give_the_same_as_each_rows_own() -> None:
+    shared = weighted(1, 2, users=[0, 1], positives=[1, 4], negatives=[0, 2, 3])
+    log_q_I = torch.tensor([0.1, 0.3, 0.2, 0.3, 0.1], dtype=torch.float64).log()
+    shared = replace(shared, log_q=log_q_I[[1, 4, 0, 2, 3]])
+    own = weighted(1, 2, users=[0, 1], positives=[1, 4], negatives=[[0, 2, 3], [0, 2, 3]])
+    own = replace(own, log_q=log_q_I[torch.tensor([[1, 0, 2, 3], [4, 0, 2, 3]])])
+    config = {"loss": "sampled_softmax", "temperature": 0.7}
+    assert loss_of(shared, **config) == pytest.approx(loss_of(own, **config))
+    # what the row's user has seen takes no part
+    masked = replace(shared, masked_BC=torch.tensor([[False, True, False], [False, False, False]]))
+    without_2 = weighted(1, 0, users=[0, 1], positives=[1, 4], negatives=[[0, 3], [0, 3]])
+    without_2 = replace(without_2, log_q=log_q_I[torch.tensor([[1, 0, 3], [4, 0, 3]])])
+    only_first = replace(masked, weight_B=torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert loss_of(only_first, **config) == pytest.approx(loss_of(without_2, **config))
+
+
+def test_a_row_whose_candidates_are_all_seen_costs_nothing_and_has_a_gradient_of_zero() -> None:
+    batch = replace(weighted(1, users=[0], positives=[1], negatives=[0, 2]), masked_BC=torch.ones(1, 2).bool())
+    table_UI = TABLE_UI.clone().requires_grad_()
+    config = PairModelConfig(name="any", loss="sampled_softmax")
+
+    def own_score(users_B: Tensor, items: Tensor) -> Tensor:
+        return table_UI[users_B][:, items] if items.ndim == 1 else table_UI[users_B].gather(1, items)
+
+    loss = pair_loss(config, batch, own_score, 5)
+    loss.backward()
+    assert loss.item() == 0
+    assert table_UI.grad is not None
+    assert torch.equal(table_UI.grad, torch.zeros_like(table_UI))
+
+
+def test_the_batchs_other_rows_by_hand() -> None:
+    batch = weighted(1, 1, users=[0, 1], positives=[1, 2], negatives=[])
+    log_q_B = torch.tensor([0.4, 0.1], dtype=torch.float64).log()
+    masked_BC = torch.tensor([[True, False], [False, True]])  # each has seen its own item, which stays
+    batch = replace(batch, negatives=torch.empty(0, dtype=torch.int64), log_q=log_q_B, masked_BC=masked_BC)
+    first = -log(exp(2) / 0.4 / (exp(2) / 0.4 + exp(0.5) / 0.1))
+    second = -log(exp(3) / 0.1 / (exp(1) / 0.4 + exp(3) / 0.1))
+    assert loss_of(batch, loss="sampled_softmax") == pytest.approx((first + second) / 2)
+
+
+def test_the_hardest_of_several_draws_is_the_negative() -> None:
+    hard = weighted(1, users=[1], positives=[4], negatives=[[[0, 2], [3, 1]]])
+    chosen = weighted(1, users=[1], positives=[4], negatives=[[2, 1]])
+    assert loss_of(hard) == pytest.approx(loss_of(chosen))
+
+
+# what goes together
+
+UNIFORM_ONE = {"distribution": "uniform", "negatives": 1, "hardest_of": 1, "shared": False, "exponent": None}
+
+
+def test_what_is_unset_takes_what_suits_the_loss() -> None:
+    assert complete().model_dump() == {**UNIFORM_ONE, "weights": "equal"}
+    assert complete("log_loss").negatives == 4
+    assert complete(distribution="popularity").exponent == 0.75
+    assert complete(distribution="popularity", exponent=0).exponent == 0
+    in_batch = complete("sampled_softmax", distribution="in_batch")
+    assert (in_batch.negatives, in_batch.hardest_of, in_batch.shared) == (None, None, None)
+    assert complete("softmax") == SamplingConfig()
+    assert complete("softmax", weights="user") == SamplingConfig(weights="user")
+
+
+def test_what_a_model_recommends_is_for_its_own_loss_and_kind_of_negatives() -> None:
+    class Tuned(PairModelConfig):
+        name: str = "tuned"
+        loss: LossName = "sampled_softmax"
+        sampling = {"negatives": 512, "shared": True}  # noqa: RUF012
+
+    assert Tuned().complete_sampling(SamplingConfig()).negatives == 512
+    assert Tuned().complete_sampling(SamplingConfig(negatives=9)).shared is True
+    assert Tuned().complete_sampling(SamplingConfig(shared=False)).negatives == 64
+    popular = Tuned().complete_sampling(SamplingConfig(distribution="popularity"))
+    assert (popular.negatives, popular.shared) == (64, False)
+    assert Tuned(loss="bpr").complete_sampling(SamplingConfig()).negatives == 1
+
+
+@pytest.mark.parametrize("sampling", [{}, {"distribution": "popularity"}, {"negatives": 3}, {"weights": "item"}])
+def test_completing_twice_changes_nothing(sampling: dict[str, Any]) -> None:
+    once = complete("sampled_softmax", **sampling)
+    assert PairModelConfig(name="any", loss="sampled_softmax").complete_sampling(once) == once
+
+
+NONSENSE = [
+    ("bpr", {"distribution": "in_batch"}, "unseen|not seen"),
+    ("log_loss", {"distribution": "in_batch"}, "not seen"),
+    ("warp", {"distribution": "popularity"}, "uniform draws"),
+    ("warp", {"hardest_of": 2}, "hardest_of"),
+    ("sampled_softmax", {"hardest_of": 2}, "hardest_of"),
+    ("softmax", {"negatives": 3}, "sample.negatives and the loss softmax: it compares a row with every item"),
+    ("softmax", {"distribution": "uniform"}, "every item"),
+    ("bpr", {"exponent": 0.5}, "exponent has no meaning"),
+    ("bpr", {"shared": True}, "sampled_softmax"),
+    ("sampled_softmax", {"distribution": "in_batch", "negatives": 3}, "trainer.batch_size"),
+]
+
+
+@pytest.mark.parametrize(("loss", "sampling", "reason"), NONSENSE)
+def test_nonsense_is_refused_with_a_reason(loss: LossName, sampling: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        complete(loss, **sampling)
+
+
+@pytest.mark.parametrize("sampling", [{"shared": True}, {"distribution": "in_batch"}])
+def test_layers_are_not_run_for_every_candidate_of_every_row(sampling: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="layered: every row would go"):
+        complete("sampled_softmax", layered=True, **sampling)
+    with pytest.raises(ValidationError, match="softmax and layered"):
+        Layered(loss="softmax")
+
+
+@pytest.mark.parametrize("fields", [{"positive_weight": 2.0}, {"temperature": 0.5}])
+def test_a_field_that_the_loss_does_not_read_is_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="has no meaning for the loss bpr"):
+        PairModelConfig(name="any", loss="bpr", **fields)
+
+
+# every loss with every distribution that it goes with, and all pairs of the other settings
+
+DATA, HIDDEN = two_communities()
+COMBINATIONS = [
+    (loss, distribution)
+    for loss, distribution in product(get_args(LossName), ("uniform", "popularity", "in_batch", None))
+    if distribution in RULES[loss].distributions or (distribution is None and not RULES[loss].distributions)
+]
+
+
+@pytest.mark.parametrize(("loss", "distribution"), COMBINATIONS)
+def test_every_combination_learns(loss: LossName, distribution: str | None) -> None:
+    session = FitSession(
+        TrainerConfig(optimizer="adam", batch_size=256, epochs=20, device="cpu"),
+        sampling=SamplingConfig.model_validate({"distribution": distribution}),
+    )
+    model = BPRMF.build(BPRMFConfig(loss=loss, dim=16, l2=0.001), DATA).fit(DATA, session)
+    items_UK, _ = recommend(model, query_of(DATA), DATA.histories, k=1)
+    assert hit_rate_at_k(hits(items_UK, HIDDEN), HIDDEN.lengths_U, k=1).mean() > 0.9
+
+
+# Each pair of values occurs: an orthogonal array of three settings with three values.
+PAIRWISE = [
+    ("bpr", {"weights": "equal", "negatives": 1, "hardest_of": 3}),
+    ("hinge", {"weights": "user", "negatives": 3, "hardest_of": 3}),
+    ("mse", {"weights": "item", "negatives": 2, "hardest_of": 3}),
+    ("bpr", {"weights": "user", "negatives": 2, "hardest_of": 1}),
+    ("hinge", {"weights": "item", "negatives": 1, "hardest_of": 1}),
+    ("mse", {"weights": "equal", "negatives": 3, "hardest_of": 1}),
+    ("bpr", {"weights": "item", "negatives": 3, "hardest_of": 2}),
+    ("hinge", {"weights": "equal", "negatives": 2, "hardest_of": 2}),
+    ("mse", {"weights": "user", "negatives": 1, "hardest_of": 2}),
+    ("sampled_softmax", {"weights": "user", "negatives": 20, "shared": True}),
+    ("sampled_softmax", {"weights": "item", "distribution": "popularity", "exponent": 1.0, "shared": True}),
+]
+
+
+@pytest.mark.parametrize(("loss", "sampling"), PAIRWISE)
+def test_settings_pairwise(loss: LossName, sampling: dict[str, Any]) -> None:
+    config = BPRMFConfig(loss=loss, dim=8)
+    session = FitSession(TrainerConfig(epochs=8, device="cpu"), sampling=SamplingConfig.model_validate(sampling))
+    BPRMF.build(config, DATA).fit(DATA, session)
+    assert session.trainer.optimizer == "adam"  # the kernel knows only the paper's own
+    assert session.history[-1].loss < 0.95 * session.history[0].loss
+    (batch, *_) = make_pairs(DATA, config, session.sampling).batches(64, 0, 1)
+    assert len(batch) == 64
