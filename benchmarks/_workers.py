@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks._split import MODES, read_split
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.registry import build, make_config
 
 PEERS = Path(__file__).parent / "peers"

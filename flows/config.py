@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from models.config import Frozen, ModelConfig, TrainerConfig
+from models.config import ModelConfig
+from models.fitting.config import TrainerConfig
+from models.frozen import Frozen
 from models.registry import DEFAULT_MODEL, config_union, make_config
 from tasks.evaluate.config import EvaluateConfig
 from tasks.ingest.config import NAME, IngestConfig

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from flows.night import Night
-from models.config import NO_WISH, ModelConfig
+from models.config import ModelConfig
+from models.fitting.config import NO_WISH
 from models.registry import make_config
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.promote.decide import Decision

@@ -35,7 +35,7 @@ def _kernels() -> None:
     import numpy as np
 
     from models.base import FitSession, Query, Ragged, TrainingData
-    from models.config import TrainerConfig
+    from models.fitting.config import TrainerConfig
     from models.ranking.top_k import recommend
     from models.registry import MODELS, build, make_config
 

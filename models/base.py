@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from .config import ModelConfig, SamplingConfig, TrainerConfig
+from .config import ModelConfig
+from .fitting.config import SamplingConfig, TrainerConfig
 
 IntArray = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64] | npt.NDArray[np.float32]

@@ -12,7 +12,8 @@ import torch
 
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
 from models.bundle import Bundle
-from models.config import ModelConfig, TrainerConfig
+from models.config import ModelConfig
+from models.fitting.config import TrainerConfig
 from models.fitting.pairs import PairBatch
 from models.ids import IdMap
 from models.registry import build, make_config

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, field_validator, model_validator
 
-from ..config import NO_WISH, ModelConfig, SamplingConfig, TrainerConfig, split_commas
+from ..config import ModelConfig
+from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
+from ..frozen import split_commas
 from ..registry import MODELS, make_config
 
 # How the defaults were found: by validation NDCG@10 with weights chosen on it, over subsets of popularity, item_knn,

@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 
 from ..base import Callback, Epoch, FitSession, Recommender, TrainingData
-from ..config import NO_WISH
 from ..fitting import checkpoint
+from ..fitting.config import NO_WISH
 from ..registry import build
 from .config import Member
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..base import FitSession, Query, TrainingData, TrainingDiverged
-from ..config import NO_WISH, SamplingConfig, TrainerConfig
+from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import PairModelConfig, pair_loss
 from ..fitting.pairs import PairBatch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..base import FitSession, TrainingData, TrainingDiverged
-from ..config import TrainerConfig
+from .config import TrainerConfig
 from .objective import PairModelConfig, make_pairs
 from .samplers import stream
 from .schedule import share_of_rate

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..base import Epoch, FitSession, TrainingData, WrongStart
-from ..config import CheckpointConfig, Monitor, TrainerConfig
 from . import checkpoint
+from .config import CheckpointConfig, Monitor, TrainerConfig
 from .stopping import look_back, monitored, records
 
 if TYPE_CHECKING:

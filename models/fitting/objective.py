@@ -14,8 +14,9 @@ from pydantic import PositiveFloat, model_validator
 from torch import Tensor
 
 from ..base import TrainingData
-from ..config import ModelConfig, SamplingConfig, named
+from ..config import ModelConfig
 from ..nn import losses
+from .config import SamplingConfig, named
 from .pairs import PairBatch, Pairs
 
 LossName = Literal["bpr", "hinge", "exponential", "warp", "log_loss", "mse", "mae", "softmax", "sampled_softmax"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from ..config import OptimizerName
+from .config import OptimizerName
 
 
 class FTRL(Optimizer):

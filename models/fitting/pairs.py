@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..base import FloatArray, Ragged, TrainingData
 from ..compiled import compiled
-from ..config import SamplingConfig
 from ..nn.gather import deal
+from .config import SamplingConfig
 from .samplers import (
     SeenItems,
     log_frequency,

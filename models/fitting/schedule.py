@@ -2,7 +2,7 @@
 
 from math import cos, pi
 
-from ..config import ScheduleConfig
+from .config import ScheduleConfig
 
 
 def share_of_rate(schedule: ScheduleConfig, epoch: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..base import Epoch
-from ..config import StoppingConfig
+from .config import StoppingConfig
 
 
 class Standing(NamedTuple):

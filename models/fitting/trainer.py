@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverged, WrongStart
-from ..config import TrainerConfig
 from . import checkpoint
+from .config import TrainerConfig
 from .keeping import LOG, Start, begin, can_keep, keep, load_optimizer, pack, read_start, unpack
 from .optimizers import make_optimizer
 from .stopping import look_back, monitored, report

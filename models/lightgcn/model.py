@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..base import FitSession, Query, Ragged, TrainingData
-from ..config import NO_WISH, SamplingConfig, TrainerConfig
+from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import LossName, PairModelConfig, pair_loss
 from ..fitting.pairs import PairBatch

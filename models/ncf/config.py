@@ -4,8 +4,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ..config import Frozen, TrainerConfig, split_commas
+from ..fitting.config import TrainerConfig
 from ..fitting.objective import LossName, PairModelConfig
+from ..frozen import Frozen, split_commas
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..base import FitSession, Query, TrainingData
-from ..config import TrainerConfig
+from ..fitting.config import TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import Score, pair_loss
 from ..fitting.pairs import PairBatch

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..base import Callback, Epoch, FitSession, Recommender, TrainingData
-from ..config import TrainerConfig
+from ..fitting.config import TrainerConfig
 from .config import GMFConfig, MLPConfig, NeuMFConfig
 from .model import GMF, MAIN, MLP, NCF, Outputs
 from .parts import Part, Product, Tower

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
-from models.config import Frozen, split_commas
+from models.frozen import Frozen, split_commas
 
 Cutoff = Annotated[int, Field(ge=1, le=1000)]  # every judged user's list of that length is held at once
 

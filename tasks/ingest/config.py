@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from models.config import Frozen
+from models.frozen import Frozen
 
 NAME = r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$"  # empty is the default, and what a form sends back for it
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from models.config import Frozen
+from models.frozen import Frozen
 
 
 class GateConfig(Frozen):

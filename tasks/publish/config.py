@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, PositiveInt
 
-from models.config import Frozen, split_commas
+from models.frozen import Frozen, split_commas
 
 
 class RecommendConfig(Frozen):

@@ -2,7 +2,7 @@
 
 from pydantic import PositiveInt
 
-from models.config import SamplingConfig
+from models.fitting.config import SamplingConfig
 
 
 class SampleConfig(SamplingConfig):

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from models.config import Frozen
+from models.frozen import Frozen
 
 Protocol = Literal["temporal", "leave_last_out", "random", "given"]
 

@@ -8,7 +8,8 @@ from time import perf_counter
 import pyarrow as pa
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import CheckpointConfig, ModelConfig, SamplingConfig, TrainerConfig
+from models.config import ModelConfig
+from models.fitting.config import CheckpointConfig, SamplingConfig, TrainerConfig
 from models.fitting.keeping import can_keep
 from models.registry import build
 from models.serving import popularity

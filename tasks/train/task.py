@@ -10,7 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from models.base import Callback, DoesNotFit, Ragged, TrainingData, TrainingDiverged, WrongStart
 from models.bundle import Bundle, weights_hash
-from models.config import NO_WISH, ModelConfig, SamplingConfig, TrainerConfig
+from models.config import ModelConfig
+from models.fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from models.ids import IdMap
 from models.registry import modules_used
 from tasks.errors import ConfigError, RunFailed

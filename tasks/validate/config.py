@@ -4,7 +4,7 @@ from datetime import date
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from models.config import Frozen
+from models.frozen import Frozen
 
 
 class ChecksConfig(Frozen):

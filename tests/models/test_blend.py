@@ -30,7 +30,7 @@ from models.blend.model import Blend
 from models.blend.scores import scored, standardised
 from models.blend.weights import climb, nearest_to_equal
 from models.bundle import weights_hash
-from models.config import SamplingConfig, TrainerConfig
+from models.fitting.config import SamplingConfig, TrainerConfig
 from models.registry import MODELS, build, make_config, model_class, modules_used
 from tasks.errors import ConfigError
 from tasks.sample.task import sample

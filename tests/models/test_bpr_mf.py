@@ -12,7 +12,7 @@ import torch
 from models.base import FitSession, Ragged, TrainingData
 from models.bpr_mf import kernel
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import OptimizerName, TrainerConfig
+from models.fitting.config import OptimizerName, TrainerConfig
 from tests.factories import batch_of, query_of, random_log
 
 Floats = npt.NDArray[np.float32]

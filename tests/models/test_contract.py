@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.ranking.metrics import hit_rate_at_k, hits
 from models.ranking.top_k import recommend
 from models.registry import MODELS, build, make_config, model_class

@@ -7,7 +7,7 @@ import pytest
 
 from models import graph_filter
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.graph_filter import Graph, GraphFilter, GraphFilterConfig, smoothest
 from tests.factories import random_log, two_communities
 

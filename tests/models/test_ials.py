@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.ials import kernel
 from models.ials.model import IALS, ITERATIONS, L2, MOST_POINTS, START, UNOBSERVED, IALSConfig
 from tests.factories import query_of, random_log, two_communities

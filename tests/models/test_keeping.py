@@ -15,8 +15,8 @@ from torch import nn
 
 from models.base import Callback, Epoch, FitSession, Ragged, Recommender, TrainingData, WrongStart
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import CheckpointConfig, OptimizerName, StoppingConfig, TrainerConfig
 from models.fitting import checkpoint
+from models.fitting.config import CheckpointConfig, OptimizerName, StoppingConfig, TrainerConfig
 from models.fitting.keeping import file_name
 from models.fitting.optimizers import make_optimizer
 from models.fitting.stopping import look_back

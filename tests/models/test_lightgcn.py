@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import SamplingConfig, TrainerConfig
+from models.fitting.config import SamplingConfig, TrainerConfig
 from models.lightgcn.model import LightGCN, LightGCNConfig
 from models.lightgcn.propagation import Graph, layer_sums, propagate
 from models.popularity import Popularity, PopularityConfig

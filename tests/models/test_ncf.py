@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
-from models.config import SamplingConfig, TrainerConfig
+from models.fitting.config import SamplingConfig, TrainerConfig
 from models.fitting.pairs import PairBatch
 from models.ncf import kernel, parts
 from models.ncf.config import GMFConfig, HeadWeights, MLPConfig, NeuMFConfig

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.base import FitSession
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import SamplingConfig, TrainerConfig
+from models.fitting.config import SamplingConfig, TrainerConfig
 from models.fitting.objective import RULES, LossName, PairModelConfig, make_pairs, pair_loss
 from models.ranking.metrics import hit_rate_at_k, hits
 from models.ranking.top_k import recommend

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from models.config import OptimizerName
+from models.fitting.config import OptimizerName
 from models.fitting.optimizers import FTRL, OPTIMIZERS, make_optimizer
 
 Array = npt.NDArray[np.float64]

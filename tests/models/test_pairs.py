@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from models.base import Ragged, TrainingData
-from models.config import SamplingConfig
+from models.fitting.config import SamplingConfig
 from models.fitting.pairs import PairBatch, Pairs, mask_seen, row_weights
 from tests.factories import random_log
 

@@ -10,7 +10,8 @@ import pytest
 from models import sparse
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
 from models.choosing import choose
-from models.config import ModelConfig, TrainerConfig
+from models.config import ModelConfig
+from models.fitting.config import TrainerConfig
 from models.sparse import Csr, Pairs, gram_blocks, times_dense, times_sparse, times_sparse_twice, weigh
 from tests.factories import FixedScores, random_log
 

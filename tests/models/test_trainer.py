@@ -13,7 +13,7 @@ from torch import nn
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
 from models.bpr_mf.model import BPRMF, BPRMFConfig
-from models.config import Monitor, OptimizerName, SamplingConfig, ScheduleConfig, StoppingConfig, TrainerConfig
+from models.fitting.config import Monitor, OptimizerName, SamplingConfig, ScheduleConfig, StoppingConfig, TrainerConfig
 from models.fitting.gradient import GradientModel
 from models.fitting.objective import PairModelConfig, make_pairs
 from models.fitting.pairs import PairBatch

@@ -11,7 +11,7 @@ import pytest
 
 from models.base import Ragged
 from models.bundle import Bundle
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.ids import IdMap
 from models.registry import make_config
 from tasks.evaluate.config import EvaluateConfig

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.base import Ragged
 from models.bundle import Bundle
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.ids import IdMap
 from models.registry import make_config
 from tasks.errors import ConfigError, DataRefused

@@ -10,7 +10,7 @@ import torch
 
 from models.base import Callback, Epoch, Ragged, Recommender, TrainingData
 from models.bundle import Bundle, weights_hash
-from models.config import NO_WISH, TrainerConfig
+from models.fitting.config import NO_WISH, TrainerConfig
 from models.registry import make_config
 from models.serving import popularity
 from tasks.judging import Judges

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from flows.config import PipelineConfig
 from flows.unchanged import night_key
 from models.base import Callback, Epoch, Recommender
-from models.config import TrainerConfig
+from models.fitting.config import TrainerConfig
 from models.registry import make_config
 from tasks.errors import ConfigError
 from tasks.sample.task import sample
