@@ -1,9 +1,11 @@
 """Fits in processes of their own, ours and the peers', so that each has its own memory, threads and start."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,12 @@ import numpy as np
 
 from benchmarks._split import MODES, read_split
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
-from models.fitting.config import TrainerConfig
+from models.fitting.config import SamplingConfig, TrainerConfig
 from models.registry import build, make_config
 
 PEERS = Path(__file__).parent / "peers"
-PEER_ENVIRONMENT = Path(__file__).parent.parent / ".venv-peers"
+ROOT = Path(__file__).parent.parent
+PEER_ENVIRONMENT = ROOT / ".venv-peers"
 
 Figures = dict[str, Any]
 
@@ -29,6 +32,7 @@ class Ours:
     name: str
     trainer: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
     validate: bool = True
     """Fit by the validation rows first, then anew with what they chose; false: only on all known rows."""
 
@@ -38,22 +42,39 @@ def run_ours(path: Path, ours: Ours, blas_threads: int = 0) -> Figures:
     return _run([sys.executable, "-m", "benchmarks._workers", json.dumps(task)], blas_threads)
 
 
-def run_peer(python: Path, path: Path, method: str, **settings: Any) -> Figures:
-    # implicit's own threads call BLAS, so it asks for one thread there; EASE is BLAS.
-    command = [str(python), str(PEERS / "run_implicit.py"), str(path), method, json.dumps(settings)]
-    return _run(command, 0 if method == "ease" else 1)
+@dataclass(frozen=True)
+class Peer:
+    """One method of another system."""
+
+    script: str
+    method: str
+    settings: dict[str, Any]
+
+    @property
+    def blas_threads(self) -> int:
+        """implicit's own threads call BLAS, so it asks for one there; the others' BLAS takes all."""
+        return 1 if self.method in ("als", "bpr") else 0
+
+
+def run_peer(python: Path, path: Path, peer: Peer) -> Figures:
+    return _run(
+        [str(python), str(PEERS / f"{peer.script}.py"), str(path), peer.method, json.dumps(peer.settings)],
+        peer.blas_threads,
+    )
 
 
 def peer_python() -> Path | None:
     """The Python of the peers' environment, which is made at first use; None, with a word why, where it cannot be."""
-    python, done = PEER_ENVIRONMENT / "bin" / "python", PEER_ENVIRONMENT / "complete"
+    needs = PEERS / "requirements.txt"
+    done = PEER_ENVIRONMENT / f"complete-{hashlib.sha256(needs.read_bytes()).hexdigest()[:16]}"
+    python = PEER_ENVIRONMENT / "bin" / "python"
     if done.exists():
         return python
     print(f"setting up {PEER_ENVIRONMENT.name} for the peers", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(PEER_ENVIRONMENT)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "-r", str(PEERS / "requirements.txt")], check=True)
+        subprocess.run([*install, "-r", str(needs)], check=True)
     except subprocess.CalledProcessError as error:
         print(f"no peers: they could not be installed ({error}); going on with ours alone", file=sys.stderr)
         return None
@@ -65,8 +86,11 @@ def _run(command: list[str], blas_threads: int) -> Figures:
     """Runs a worker on all cores, and BLAS on `blas_threads` of them (0: all). Returns its last line."""
     cores = len(os.sched_getaffinity(0))
     threads = {"OMP_NUM_THREADS": cores, "NUMBA_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": blas_threads or cores}
-    environment = {**os.environ, **{name: str(n) for name, n in threads.items()}}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    # Threads that wait actively slow each other down several times where anything else runs: unfair to the peers.
+    quiet = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **{name: str(n) for name, n in threads.items()}, **quiet}
+    with tempfile.TemporaryDirectory(prefix="encore-peer-") as folder:  # RecBole writes logs where it runs
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, cwd=folder)
     if done.returncode:
         return {"failed": f"exit status {done.returncode}"}
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
@@ -77,13 +101,14 @@ def _fit(path: Path, ours: Ours) -> tuple[Recommender, FitSession, float, float]
     """Returns the last model, its session, the seconds of both fits, and those of the last one alone."""
     valid, test = read_split(path)
     config, settings = make_config(ours.name, **ours.fields), TrainerConfig(**ours.trainer)
+    sampling = SamplingConfig(**ours.sampling)
     _compile(ours.name, config)
     start = time.perf_counter()
     if ours.validate:
-        session = FitSession(settings, valid.judge)
+        session = FitSession(settings, valid.judge, sampling=sampling)
         config = build(ours.name, config, valid.fitted).fit(valid.fitted, session).config
         settings = settings.model_copy(update={"epochs": session.best_epoch or settings.epochs})
-    session, again = FitSession(settings), time.perf_counter()
+    session, again = FitSession(settings, sampling=sampling), time.perf_counter()
     model = build(ours.name, config, test.fitted).fit(test.fitted, session)
     end = time.perf_counter()
     return model, session, end - start, end - again

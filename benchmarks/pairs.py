@@ -9,41 +9,70 @@ get those rows and good settings, so they pay for no search.
 import argparse
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks._split import MODES, write_split
-from benchmarks._workers import Figures, Ours, peer_python, run_ours, run_peer
+from benchmarks._workers import Figures, Ours, Peer, peer_python, run_ours, run_peer
 from models.registry import MODELS
 
 EXCLUDED = {"markov", "mind", "youtube_dnn", "sasrec", "gru4rec", "caser"}
 """Models of sequences, which have nothing to go by here."""
 ALSO = {"candidates": [Ours("neumf", fields={"pretrain": True})], "full": [Ours("ials", fields={"dim": 128})]}
 """Beside the defaults."""
-PEERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
+RECBOLE = {"mf_embedding_size": 64, "mlp_embedding_size": 64, "mlp_hidden_size": [128, 64], "dropout_prob": 0.1}
+PEERS: dict[str, dict[str, Peer]] = {
     "candidates": {
-        "ALS, implicit": ("als", {"factors": 64, "regularization": 60, "alpha": 10, "iterations": 15}),
-        "BPR, implicit": ("bpr", {"factors": 64, "learning_rate": 0.05, "regularization": 0.02, "iterations": 100}),
-        "EASE, numpy": ("ease", {"l2": 1000}),
+        "ALS, implicit": Peer(
+            "run_implicit", "als", {"factors": 64, "regularization": 60, "alpha": 10, "iterations": 15}
+        ),
+        "BPR, implicit": Peer(
+            "run_implicit", "bpr", {"factors": 64, "learning_rate": 0.05, "regularization": 0.02, "iterations": 100}
+        ),
+        "EASE, numpy": Peer("run_implicit", "ease", {"l2": 1000}),
+        "NeuMF, RecBole": Peer("run_recbole", "NeuMF", {**RECBOLE, "epochs": 9, "train_batch_size": 2048}),
     },
     "full": {
-        "ALS, implicit": ("als", {"factors": 64, "regularization": 0.01, "alpha": 20, "iterations": 15}),
-        "ALS 128, implicit": ("als", {"factors": 128, "regularization": 0.1, "alpha": 10, "iterations": 15}),
+        "ALS, implicit": Peer(
+            "run_implicit", "als", {"factors": 64, "regularization": 0.01, "alpha": 20, "iterations": 15}
+        ),
+        "ALS 128, implicit": Peer(
+            "run_implicit", "als", {"factors": 128, "regularization": 0.1, "alpha": 10, "iterations": 15}
+        ),
     },
 }
 """The best settings for each among those tried."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Ours and the peer that it is timed against, at the same sizes."""
+
+    ours: Ours
+    peer: Peer
+    unit: str
+    per_sample: int = 1
+    """What one of our samples is in that unit."""
+
+
 RACES = {
-    "bpr_mf": (Ours("bpr_mf", {"epochs": 20}, validate=False), "BPR, implicit"),
-    "ials": (
+    "bpr_mf": Race(Ours("bpr_mf", {"epochs": 20}, validate=False), PEERS["candidates"]["BPR, implicit"], "samples"),
+    "ials": Race(
         Ours("ials", fields={"iterations": 15, "unobserved": 0.1, "l2": 0.01}, validate=False),
-        "ALS, implicit",
+        PEERS["candidates"]["ALS, implicit"],
+        "rows · iterations",
+    ),
+    "neumf": Race(
+        Ours("neumf", {"epochs": 3}, {"tower": [128, 128, 64], "dropout": 0.1}, {"negatives": 1}, validate=False),
+        Peer("run_recbole", "NeuMF", {**RECBOLE, "epochs": 1, "train_batch_size": 2048}),
+        "rows, a negative is one too",
+        per_sample=2,
     ),
 }
-"""Ours and the peer that it is timed against, both with 64 factors."""
 
 
 def main() -> None:
@@ -52,6 +81,7 @@ def main() -> None:
     parser.add_argument("--judge", choices=list(MODES), default="candidates", help="how held-out rows are ranked")
     parser.add_argument("--models", help="only these, by commas; all pair models if left out")
     parser.add_argument("--repeats", type=int, default=3, help="of each timing against a peer; 0: none")
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="leave the peers' own rows out")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args([word for word in sys.argv[1:] if word.startswith("-")])
     if options.data is None:
@@ -69,13 +99,13 @@ def main() -> None:
         for ours in [Ours(name) for name in names] + [also for also in ALSO[mode] if also.name in names]:
             _add(table, " ".join([ours.name, *(f"{k}={v}" for k, v in ours.fields.items())]), run_ours(path, ours))
         peer = peer_python()
-        for label, (method, settings) in PEERS[mode].items() if peer else ():
+        for label, other in PEERS[mode].items() if peer and options.peers else ():
             assert peer
-            _add(table, label, run_peer(peer, path, method, **settings))
+            _add(table, label, run_peer(peer, path, other))
         console.print(table)
         races = [name for name in names if name in RACES]
-        if peer and options.repeats and races:
-            console.print(_race(peer, path, mode, races, options.repeats))
+        if peer and options.repeats and races and mode == "candidates":
+            console.print(_race(peer, path, races, options.repeats))
 
 
 def _add(table: Table, label: str, figures: Figures) -> None:
@@ -88,27 +118,23 @@ def _add(table: Table, label: str, figures: Figures) -> None:
     table.add_row(label, *measured, rate, f"{figures['peak_mb']:.0f}", chosen)
 
 
-def _race(python: Path, path: Path, mode: str, names: list[str], repeats: int) -> Table:
-    """Ours and the peer's in turn, one BLAS thread each; the medians and their ratio."""
-    table = Table(
-        title=f"whole fits with 64 factors, in turn, medians of {repeats}; M samples/s (ALS: rows · iterations)"
-    )
-    quality = MODES[mode][0]
-    for column in ("ours", "peer", "ours/s", "peer/s", "ratio", f"ours {quality}", f"peer {quality}"):
-        table.add_column(column, justify="left" if column in ("ours", "peer") else "right")
+def _race(python: Path, path: Path, names: list[str], repeats: int) -> Table:
+    """Ours and the peer's in turn, whole fits; the medians and the median of their ratios."""
+    table = Table(title=f"ours and theirs in turn at the same sizes, medians of {repeats}")
+    for column in ("ours", "peer", "M a second of", "ours", "peer", "ratio"):
+        table.add_column(column, justify="right" if len(table.columns) > 2 else "left")
     for name in names:
-        ours, label = RACES[name]
-        if label not in PEERS[mode]:
-            continue
-        method, settings = PEERS[mode][label]
+        race = RACES[name]
         pairs = [
-            (run_ours(path, ours, blas_threads=1), run_peer(python, path, method, **settings)) for _ in range(repeats)
+            (run_ours(path, race.ours, race.peer.blas_threads), run_peer(python, path, race.peer))
+            for _ in range(repeats)
         ]
+        label = f"{race.peer.method}, {race.peer.script.removeprefix('run_')}"
         if any("failed" in figures for pair in pairs for figures in pair):
             table.add_row(name, label, "failed")
             continue
-        our_rate, peer_rate = (median(pair[side]["rate"] for pair in pairs) / 1e6 for side in (0, 1))
-        ratio = median(pair[0]["rate"] / pair[1]["rate"] for pair in pairs)
-        shown = (f"{pairs[0][side]['first']:.4f}" for side in (0, 1))
-        table.add_row(name, label, f"{our_rate:.2f}", f"{peer_rate:.2f}", f"{ratio:.2f}", *shown)
+        rates = [(ours["rate"] * race.per_sample / 1e6, theirs["rate"] / 1e6) for ours, theirs in pairs]
+        ratio = median(ours / theirs for ours, theirs in rates)
+        our_rate, peer_rate = (median(pair[side] for pair in rates) for side in (0, 1))
+        table.add_row(name, label, race.unit, f"{our_rate:.2f}", f"{peer_rate:.2f}", f"{ratio:.2f}")
     return table
