@@ -64,7 +64,10 @@ class PipelineConfig(Frozen):
             raise ValueError("evaluate.candidates only judge: they go with split.protocol `given`")
         if self.trainer.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
-        self.model.complete_sampling(self.sample)  # raises for what makes no sense
+        self.model.complete_sampling(self.sample)  # both raise for what makes no sense
+        self.model.complete(self.trainer, self.sample)
+        if (asked := self.trainer.continues) and not self.model.learns:
+            raise ValueError(f"{self.model.name} is fitted without epochs: leave {' and '.join(asked)} unset")
         if self.split.valid and not given:
             raise ValueError("split.valid needs split.test or evaluate.candidates beside it")
         return self

@@ -24,6 +24,11 @@ class ModelConfig(Frozen):
         """Names of the models that this one is made of: their code decides what it computes."""
         return (self.name,)
 
+    @property
+    def learns(self) -> bool:
+        """Whether it is fitted by the trainer, in epochs."""
+        return "epochs" in self.recommended
+
     def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
         """The trainer's configuration with every unset field filled. A model may choose by all that are set."""
         return trainer.filled(self.recommended)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, field_validator, model_validator
 
+from ..base import FitSession
 from ..config import ModelConfig
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..frozen import split_commas
@@ -27,6 +28,8 @@ class Member:
 
     config: ModelConfig
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    best_epoch: int = 0
+    """What the validation rows chose, of a member that learns in epochs; 0: they have not been asked."""
 
     @classmethod
     def of(cls, spec: str | dict[str, Any]) -> Self:
@@ -34,13 +37,14 @@ class Member:
         fields = {"name": spec} if isinstance(spec, str) else dict(spec)
         name: Any = fields.pop("name", None)
         own: Any = fields.pop("trainer", {})
+        best_epoch: Any = fields.pop("best_epoch", 0)
         if name == "blend":
             raise ValueError("a blend cannot be a member of a blend: name its members")
         if not isinstance(name, str) or name not in MODELS:
             known = ", ".join(sorted(set(MODELS) - {"blend"}))
             raise ValueError(f"unknown model {name!r} among the members; known: {known}")
         try:
-            return cls(make_config(name, **fields), TrainerConfig.model_validate(own))
+            return cls(make_config(name, **fields), TrainerConfig.model_validate(own), int(best_epoch))
         except ValidationError as error:
             raise ValueError(_explained(name, error)) from error
 
@@ -50,24 +54,35 @@ class Member:
         fields = {"name": self.config.name} | self.config.model_dump(mode="json", exclude_unset=True)
         own = self.trainer.model_dump(mode="json", exclude_unset=True)
         fields |= {"trainer": own} if own else {}
+        fields |= {"best_epoch": self.best_epoch} if self.best_epoch else {}
         return self.config.name if len(fields) == 1 else fields
 
     @property
     def learns(self) -> bool:
         """Whether it is fitted by the trainer, in epochs."""
-        return self.config.complete(TrainerConfig()).epochs is not None
+        return self.config.learns
 
-    def told(self, trainer: TrainerConfig) -> TrainerConfig:
-        """What all are told, and its own."""
+    def told(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
+        """What all are told, and its own, field by field; in a refit the epochs that were best, from scratch."""
         own: dict[str, Any] = self.trainer.model_dump(exclude_unset=True)
-        return TrainerConfig.model_validate({**trainer.model_dump(), **own}) if own else trainer
+        told = TrainerConfig.model_validate(_merged(trainer.model_dump(), own)) if own else trainer
+        if not self.best_epoch:
+            return told
+        told = self.config.complete(told, sampling)  # a falling rate falls over the epochs of the first fit
+        return told.model_copy(update={"epochs": self.best_epoch, "initial_epoch": 0, "initial_weights": None})
 
-    def fitted(self, config: ModelConfig, best_epoch: int) -> "Member":
-        """With what was chosen in the fit; a member that learns in epochs also gets their number."""
-        epochs = {"epochs": best_epoch} if self.learns and best_epoch else {}
-        own = {**self.trainer.model_dump(exclude_unset=True), **epochs}
-        full = config.model_dump(mode="json")
-        return Member.of({**full, "trainer": TrainerConfig(**own).model_dump(mode="json", exclude_unset=True)})
+    def fitted(self, config: ModelConfig, session: FitSession) -> "Member":
+        """With what was chosen in the fit, and what depended on its rows."""
+        own = self.trainer.model_dump(mode="json", exclude_unset=True)
+        own |= {"batch_size": session.trainer.batch_size} if self.learns else {}
+        full = {**config.model_dump(mode="json"), "trainer": own}
+        return Member.of({**full, "best_epoch": session.best_epoch} if self.learns else full)
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged too: a member's own patience does not undo what all are told to monitor."""
+    nested = {name: _merged(common[name], value) for name, value in own.items() if isinstance(value, dict)}
+    return common | own | nested
 
 
 class BlendConfig(ModelConfig):
@@ -78,8 +93,8 @@ class BlendConfig(ModelConfig):
     """Models by name, or with their fields as {name: ials, dim: 128}; a field `trainer` holds what is for this one
     alone. Unset: ials (dim 128), ease, item_knn and graph_filter, as far as they fit into memory."""
     weights: Annotated[tuple[float, ...] | None, BeforeValidator(split_commas)] = None
-    """One a member; a member with 0 is not even fitted. Unset: chosen on the validation rows, all at least 0 and 1
-    together; equal without them."""
+    """One a member, which may be negative; a member with 0 is not even fitted. Unset: chosen on the validation rows,
+    all at least 0 and 1 together; equal without them."""
 
     @field_validator("members")
     @classmethod
@@ -89,14 +104,14 @@ class BlendConfig(ModelConfig):
         made = [Member.of(spec) for spec in members]
         if len(made) < 2:
             raise ValueError("a blend needs two members or more, such as ials,ease")
-        for number, member in enumerate(made):
-            if member in made[:number]:
-                raise ValueError(f"the member {member.config.name} is there twice, in the same configuration")
         return tuple(member.spec for member in made)
 
     @model_validator(mode="after")
-    def _one_weight_a_member(self) -> Self:
+    def _agrees(self) -> Self:
         if self.weights is None:
+            for number, member in enumerate(self.parts):
+                if member in self.parts[:number]:  # fitted members may have become equal, but then there are weights
+                    raise ValueError(f"the member {member.config.name} is there twice, in the same configuration")
             return self
         if self.members is None:
             raise ValueError("weights say nothing without members: name them")
@@ -110,6 +125,10 @@ class BlendConfig(ModelConfig):
     def parts(self) -> list[Member]:
         """The members, parsed."""
         return [Member.of(spec) for spec in (DEFAULT_MEMBERS if self.members is None else self.members)]
+
+    @property
+    def learns(self) -> bool:
+        return any(member.learns for member in self.parts)
 
     def models_used(self) -> tuple[str, ...]:
         return self.name, *sorted({member.config.name for member in self.parts})

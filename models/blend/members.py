@@ -41,12 +41,13 @@ def fit_member(
 ) -> tuple[Member, Recommender]:
     """Fits a member, or finds it as a killed fit left it. Returns it as fitted, and the model."""
     folder = f"{number}-{member.config.name}"
+    sampling = session.sampling if member.learns else NO_WISH
     own = FitSession(
-        trainer=member.told(session.trainer),
+        trainer=member.told(session.trainer, sampling),
         validate=session.validate,
         callbacks=(progress,),
         checkpoints=session.checkpoints / folder if session.checkpoints else None,
-        sampling=session.sampling if member.learns else NO_WISH,
+        sampling=sampling,
         keep=session.keep / folder if session.keep else None,
     )
     identity = _identity(member, own, data)
@@ -58,7 +59,7 @@ def fit_member(
         progress.done += record["epochs"]
         return fitted, build(fitted.config.name, fitted.config, data).load_weights(tensors)
     model = build(member.config.name, member.config, data).fit(data, own)
-    fitted = member.fitted(model.config, own.best_epoch)
+    fitted = member.fitted(model.config, own)
     progress.done += len(own.history)
     if own.checkpoints:
         tensors = model.weights()

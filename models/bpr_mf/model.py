@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from ..base import FitSession, Query, TrainingData, TrainingDiverged
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
-from ..fitting.objective import PairModelConfig, pair_loss
+from ..fitting.objective import PairModelConfig, choose_hardest, pair_loss
 from ..fitting.pairs import PairBatch
 from ..fitting.samplers import stream
 from ..fitting.trainer import Pass
@@ -139,6 +139,7 @@ class BPRMF(GradientModel):
         return Pass(sum(losses) / max(n_samples, 1), n_samples)
 
     def loss(self, batch: PairBatch) -> Tensor:
+        batch = choose_hardest(batch, self.affinity)
         used = [gather(self.user_UD, batch.users_B), self._item(batch.positives_B)]
         norm = torch.stack([vector_BE.square().sum(dim=1).mean() for vector_BE in used]).sum()
         if batch.negatives.ndim > 1:  # candidates for the whole batch are nobody's own

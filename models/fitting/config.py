@@ -197,6 +197,16 @@ class TrainerConfig(Frozen):
         return self
 
     @property
+    def continues(self) -> list[str]:
+        """What is asked for that deals with single epochs of one model: a model without any cannot honour it."""
+        asked = {
+            "trainer.checkpoint.path": self.checkpoint.path,
+            "trainer.initial_weights": self.initial_weights,
+            "trainer.initial_epoch": self.initial_epoch,
+        }
+        return [name for name, value in asked.items() if value]
+
+    @property
     def needs_steps(self) -> bool:
         """Whether something is asked for that acts on single batches: a kernel that has none cannot honour it."""
         return not (self.steps_per_epoch is None and self.clip_norm is None and self.max_norm is None)
@@ -217,7 +227,7 @@ class SamplingConfig(Frozen):
     """Items beside each row that its user has not seen, drawn anew each epoch."""
     distribution: Literal["uniform", "popularity", "in_batch"] | None = None
     """Where they come from: all items alike, by popularity to the power of `exponent`, or the batch's other rows."""
-    exponent: NonNegativeFloat | None = None
+    exponent: Annotated[float, Field(ge=0, le=10)] | None = None
     """For popularity: 0 draws all items alike, 1 as often as they are in the rows; .75 where unset."""
     hardest_of: PositiveInt | None = None
     """Each negative is the highest scored of so many draws (Zhang et al., SIGIR 2013); 1 takes them as they come."""

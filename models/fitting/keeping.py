@@ -98,7 +98,7 @@ def keep(
         }
         best = kept if session.best_epoch != last.number else {}
         checkpoint.write_file(path, pack(model, optimizer, best), record)
-    LOG.log(level, "epoch %d: %s is written", last.number, path)
+    LOG.log(level, "epoch %d: %s is written", last.number, path.relative_to(session.keep))
 
 
 def file_name(config: CheckpointConfig, epoch: Epoch) -> str:

@@ -6,7 +6,7 @@ I items, B rows in a batch, N negatives of a row, H draws that compete for one n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -39,20 +39,25 @@ class Rule:
     """Said where other negatives are asked for."""
 
 
-DRAWN = "it compares a row with items that its user has not seen: sample.distribution is uniform or popularity"
+DRAWN = (
+    "it compares a row with items that its user has not seen: sample.distribution is uniform or popularity "
+    "(in_batch is for the loss sampled_softmax)"
+)
+UNIFORM = "it tells a rank from the number of uniform draws up to the first mistake: sample.distribution is uniform"
 # The one table of what goes together. Every loss goes with every model of pairs, but what needs the scores of all
 # candidates for all rows (softmax, in_batch and shared negatives) only with those whose score is a product of vectors.
 RULES: dict[LossName, Rule] = {
     "bpr": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
     "hinge": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
     "exponential": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
-    "warp": Rule("pairs", ("uniform",), 10, "it tells a rank from the number of uniform draws up to the first mistake"),
+    "warp": Rule("pairs", ("uniform",), 10, UNIFORM),
     "log_loss": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
     "mse": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
     "mae": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
     "sampled_softmax": Rule("candidates", ("uniform", "popularity", "in_batch"), 64, ""),
-    "softmax": Rule("candidates", (), None, "it compares a row with every item, so leave them unset"),
+    "softmax": Rule("candidates", (), None, "it compares a row with every item, so leave that unset"),
 }
+TOO_DEAR = "every row would go with every candidate through its layers"
 LABELS = {"log_loss": losses.log_loss, "mse": losses.mse, "mae": losses.mae}
 PAIRS = {"bpr": losses.bpr, "hinge": losses.hinge, "exponential": losses.exponential}
 
@@ -76,7 +81,7 @@ class PairModelConfig(ModelConfig):
     @model_validator(mode="after")
     def _loss_makes_sense(self) -> Self:
         if self.loss == "softmax" and not self.factorised:
-            raise ValueError(_too_dear(self.name, "the loss softmax"))
+            raise ValueError(f"the loss softmax and {self.name}: {TOO_DEAR}; take sampled_softmax")
         if self.positive_weight != 1 and RULES[self.loss].compares != "labels":
             raise ValueError(f"positive_weight has no meaning for the loss {self.loss}: it has no labels")
         if self.temperature != 1 and RULES[self.loss].compares != "candidates":
@@ -113,6 +118,12 @@ class PairModelConfig(ModelConfig):
         return {"exponent": 0.75, **filled} if filled["distribution"] == "popularity" else filled
 
     def _refuse_nonsense(self, sampling: SamplingConfig, rule: Rule) -> None:
+        if not self.factorised and sampling.distribution == "in_batch":
+            raise ValueError(
+                f"sample.distribution in_batch and {self.name}: {TOO_DEAR}; it is uniform or popularity there"
+            )
+        if not self.factorised and sampling.shared:
+            raise ValueError(f"sample.shared and {self.name}: {TOO_DEAR}; leave sample.shared unset")
         if sampling.distribution not in rule.distributions:
             raise ValueError(f"sample.distribution {sampling.distribution} and the loss {self.loss}: {rule.why}")
         if sampling.exponent is not None and sampling.distribution != "popularity":
@@ -123,12 +134,6 @@ class PairModelConfig(ModelConfig):
             )
         if sampling.shared and rule.compares != "candidates":
             raise ValueError("sample.shared is for the loss sampled_softmax: others compare a row with its own draws")
-        if not self.factorised and (sampling.shared or sampling.distribution == "in_batch"):
-            raise ValueError(_too_dear(self.name, "sample.shared or in_batch"))
-
-
-def _too_dear(name: str, what: str) -> str:
-    return f"{what} and {name}: every row would go with every candidate through its layers; take sampled_softmax"
 
 
 def make_pairs(data: TrainingData, config: PairModelConfig, sampling: SamplingConfig) -> Pairs:
@@ -139,13 +144,14 @@ def make_pairs(data: TrainingData, config: PairModelConfig, sampling: SamplingCo
 def pair_loss(
     config: PairModelConfig, batch: PairBatch, score: Score, n_items: int, log_sum: LogSum | None = None
 ) -> Tensor:
-    """The weighted mean over the batch, without penalties. `log_sum` is used for candidates that all rows share."""
+    """The weighted mean over the batch, without penalties. `log_sum` is used for candidates that all rows share.
+
+    Of draws that compete for a place, `choose_hardest` has made the choice before."""
     rule = RULES[config.loss]
     if rule.compares == "candidates":
         loss_B = _against_candidates(config, batch, score, n_items, log_sum)
     else:
-        negatives_BN = batch.negatives if batch.negatives.ndim == 2 else _hardest(batch, score)
-        score_BN = score(batch.users_B, torch.cat([batch.positives_B[:, None], negatives_BN], dim=1))
+        score_BN = score(batch.users_B, torch.cat([batch.positives_B[:, None], batch.negatives], dim=1))
         if rule.compares == "labels":
             label_BN = torch.zeros_like(score_BN)
             label_BN[:, 0] = 1
@@ -159,12 +165,15 @@ def pair_loss(
 
 
 @torch.no_grad()
-def _hardest(batch: PairBatch, score: Score) -> Tensor:
-    """[B, N] of the draws [B, N, H] for each place the one with the highest score now, of equals the first.
+def choose_hardest(batch: PairBatch, score: Score) -> PairBatch:
+    """Of draws [B, N, H] those [B, N] with the highest score in each place, of equals the first; others stay.
 
-    Source: Zhang et al., SIGIR 2013."""
+    Done once for loss and penalties together. Source: Zhang et al., SIGIR 2013."""
+    if batch.negatives.ndim < 3:
+        return batch
     score_BNH = score(batch.users_B, batch.negatives.flatten(1)).view(batch.negatives.shape)
-    return batch.negatives.gather(2, score_BNH.argmax(dim=2, keepdim=True))[:, :, 0]
+    negatives_BN = batch.negatives.gather(2, score_BNH.argmax(dim=2, keepdim=True))[:, :, 0]
+    return replace(batch, negatives=negatives_BN)
 
 
 def _against_candidates(

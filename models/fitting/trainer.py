@@ -70,6 +70,10 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
         raise WrongStart(f"initial_epoch of {config.initial_epoch} leaves nothing of {config.epochs} epochs")
     if config.checkpoint.path is not None and session.keep is None:
         raise ValueError("trainer.checkpoint.path is set: name the folder for its files, FitSession.keep")
+    if config.initial_epoch and config.initial_weights is None:
+        LOG.warning(
+            "epoch %d comes first, with new weights: trainer.initial_weights is unset", config.initial_epoch + 1
+        )
     start = read_start(config)
     model.to(choose_device(config.device))
     model.initialise(config.seed)

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from ..base import FitSession, Query, Ragged, TrainingData
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
-from ..fitting.objective import LossName, PairModelConfig, pair_loss
+from ..fitting.objective import LossName, PairModelConfig, choose_hardest, pair_loss
 from ..fitting.pairs import PairBatch
 from ..fitting.samplers import stream
 from ..nn.gather import gather
@@ -143,6 +143,7 @@ class LightGCN(GradientModel):
             user_BD, item_CD = vectors(users_B, items_C)
             return log_sum_exp(user_BD / self.config.temperature, item_CD, offset_C, masked_BC)
 
+        batch = choose_hardest(batch, affinity)
         loss = pair_loss(self.config, batch, affinity, len(self.item_ID), log_sum)
         return loss + 0.5 * self.config.l2 * self._squared_norm(batch) if self.config.l2 else loss
 

@@ -4,11 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ..fitting.config import TrainerConfig
+from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.objective import LossName, PairModelConfig
 from ..frozen import Frozen, split_commas
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(split_commas)]
 
 
 class NCFConfig(PairModelConfig):
@@ -29,9 +31,8 @@ class NCFConfig(PairModelConfig):
     # row a user among 99 unseen items), gmf: without decay at rate .003 l2 .002, .005, .01 and .02 give .565, .571,
     # .579 and .583; at l2 .01 rate .001 gives .583 but takes 35 epochs instead of 11, dim 128 .577, no biases .578; at
     # .005 batches of 2048 give .559 (8192: .571). A falling rate is worth most: from .006 with decay .85 to .88 l2 .02
-    # gives .588 (8 negatives: .583), .025 .589 and .03 .580. MovieLens 100K (each user's last row but one, full
-    # ranking; bpr_mf has .070) at rate .006 and batches of 1533: with l2 .02, .025 and .03 gmf has .076, .078 and .079;
-    # with .02 and .03 neumf .075 and .076 (dropout .2: .076), mlp .061 and .067.
+    # gives .588 (8 negatives: .583), .025 .588 to .591 and .03 .580. MovieLens 100K (each user's last row but one, full
+    # ranking; bpr_mf has .070) at rate .006 and batches of 1533: with l2 .02, .025 and .03 gmf has .076, .078 and .079.
     recommended: ClassVar[dict[str, Any]] = {
         "optimizer": "adam", "learning_rate": 0.006, "epochs": 25, "patience": 5, "batch_size": 8192,
     }  # fmt: skip
@@ -59,10 +60,10 @@ class _GMFFields(NCFConfig):
 
 
 class _MLPFields(NCFConfig):
-    tower: Annotated[tuple[PositiveInt, ...], BeforeValidator(split_commas)] = (64, 32, 16, 8)
+    tower: Widths = (128, 64, 32, 16)
     """Widths of the layers, as the paper counts them: the first is that of a user's and an item's vector side by side,
     so each has half that length."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Dropout = 0.1
     """Share of each layer's outputs that a training step leaves out."""
     batch_norm: bool = False
     """Normalise each layer over the batch, before its relu."""
@@ -90,6 +91,16 @@ class MLPConfig(_MLPFields):
     """A tower of dense layers over a user's and an item's vector side by side (He et al., WWW 2017)."""
 
     name: Literal["mlp"] = "mlp"
+    l2: NonNegativeFloat = 0.005
+    """Weight of half the squared norm of the vectors of user and item, mean over the pairs of a batch."""
+    decay: PositiveFloat = 0.93
+    """Each epoch's learning rate is this times the one before; a tower learns more slowly than a product."""
+
+    # Searched as above. MovieLens 1M: (64, 32, 16, 8) at rate .006, decay .88 and l2 .025 has .521 after 20 epochs, at
+    # .005 without decay and l2 .0005 .531; (128, 64, 32, 16) at .01, decay .9 and l2 .005 .540, then it overfits, and
+    # at .004, decay .93 and dropout .1 .545 after 16, still rising: these. (128, 32, 16, 8) at .01, decay .88, l2 .01
+    # and dropout .1 has .530 after 18. MovieLens 100K: .068; (64, 32, 16, 8) at l2 .02 and .03 .061 and .067.
+    recommended: ClassVar[dict[str, Any]] = NCFConfig.recommended | {"learning_rate": 0.004}
 
 
 Part = TypeVar("Part", GMFConfig, MLPConfig)
@@ -110,12 +121,29 @@ class NeuMFConfig(_GMFFields, _MLPFields):
     """GMF and MLP side by side, with vectors of their own and a common output (He et al., WWW 2017)."""
 
     name: Literal["neumf"] = "neumf"
+
+    # Searched as above. MovieLens 1M: (64, 32, 16, 8) without dropout .579 after 12 epochs, then it overfits; these
+    # with dropout .3 .587 after 15, still rising (gmf there: .586), with .2 not measured. MovieLens 100K: .075, with
+    # dropout .3 .079, with .2 .078; .3 is too much for the few rows of the contract test. Pretrained on MovieLens 1M:
+    # the GMF alone has .591; with an MLP of .530 the first scores have .584, .593, .594 and .592 by alpha of .5, .7, .8
+    # and .9; with one of .469 (12 epochs at a dropout of .3) .590 by .9, and two epochs of fine-tuning by .02 and by .1
+    # make that .591 and .592.
+    tower: Widths = (128, 32, 16, 8)
+    """Widths of the layers, as the paper counts them: the first is that of a user's and an item's vector side by side,
+    so each has half that length."""
+    dropout: Dropout = 0.2
+    """Share of each layer's outputs that a training step leaves out; beside a product a tower needs more of it."""
     head_weights: HeadWeights = HeadWeights()
     """Weights in the loss of the common output and of outputs of the parts alone."""
     pretrain: bool = False
     """Train a GMF and an MLP first, each on its own and by the same `trainer`, and begin with what they learned."""
-    alpha: Share = 0.5
-    """For pretrain: the first scores are this times the GMF's and the rest times the MLP's."""
+    mlp_l2: NonNegativeFloat = 0.005
+    """For pretrain: the MLP's `l2` while it is on its own."""
+    mlp_dropout: Dropout = 0.1
+    """For pretrain: the MLP's `dropout` while it is on its own."""
+    alpha: Share | None = None
+    """For pretrain: the first scores are this times the GMF's and the rest times the MLP's. Unset: the validation rows
+    choose one of several, and without such rows it is .5."""
     fine_tuning: PositiveFloat = 0.1
     """For pretrain: the learning rate of what follows is this times `trainer.learning_rate`."""
     gmf_epochs: PositiveInt | None = None
@@ -127,10 +155,16 @@ class NeuMFConfig(_GMFFields, _MLPFields):
 
     @model_validator(mode="after")
     def _all_is_read(self) -> Self:
-        for name in ("alpha", "fine_tuning", "gmf_epochs", "mlp_epochs", "neumf_epochs"):
+        for name in ("mlp_l2", "mlp_dropout", "alpha", "fine_tuning", "gmf_epochs", "mlp_epochs", "neumf_epochs"):
             if not self.pretrain and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no meaning without pretrain")
         return self
+
+    def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
+        """Raises ValueError where pretraining is to go on with a single training."""
+        if self.pretrain and (trainer.initial_epoch or trainer.initial_weights is not None):
+            raise ValueError("initial_epoch and initial_weights are for one training, and model.pretrain makes three")
+        return super().complete(trainer, sampling)
 
     @property
     def outputs(self) -> dict[str, float]:
@@ -138,4 +172,6 @@ class NeuMFConfig(_GMFFields, _MLPFields):
 
     def part(self, kind: type[Part]) -> Part:
         """The configuration of one of the parts on its own."""
-        return kind(**{name: getattr(self, name) for name in kind.model_fields if name != "name"})
+        fields = {name: getattr(self, name) for name in kind.model_fields if name != "name"}
+        own = {"l2": self.mlp_l2, "dropout": self.mlp_dropout} if kind is MLPConfig else {}
+        return kind(**fields | own)

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from ..base import FitSession, Query, TrainingData
 from ..fitting.config import TrainerConfig
 from ..fitting.gradient import GradientModel
-from ..fitting.objective import Score, pair_loss
+from ..fitting.objective import Score, choose_hardest, pair_loss
 from ..fitting.pairs import PairBatch
 from ..fitting.trainer import Pass
 from .config import GMFConfig, MLPConfig, NCFConfig
@@ -90,6 +90,7 @@ class NCF(GradientModel):
             return super().epoch(prepared, trainer, epoch, optimizer)
 
     def loss(self, batch: PairBatch) -> Tensor:
+        batch = self._settled(batch)
         made = _Once(self.outputs)
         losses = [
             weight * pair_loss(self.config, batch, made.score(name), self.n_items)
@@ -109,13 +110,23 @@ class NCF(GradientModel):
 
         return self.score_all(vectors)
 
+    def _settled(self, batch: PairBatch) -> PairBatch:
+        """With the hardest draws, by scores as they are served: without dropout, and unseen by batch norm."""
+        if batch.negatives.ndim < 3:
+            return batch
+        training = self.training
+        self.eval()
+        batch = choose_hardest(batch, lambda users_B, items: self.outputs(users_B, items).logits[MAIN])
+        self.train(training)
+        return batch
+
     def _penalty(self, batch: PairBatch) -> Tensor:
         """On the rows of the tables, as often as the batch uses them: without a copy of them."""
         l1, l2 = self.config.l1, self.config.l2
         if not (l1 or l2):
             return self.fitted_U.new_zeros((), dtype=torch.float32)
         # Candidates for the whole batch are nobody's own: [C] are left out.
-        own = batch.negatives.flatten(1) if batch.negatives.ndim > 1 else batch.positives_B[:, None][:, :0]
+        own = batch.negatives if batch.negatives.ndim > 1 else batch.positives_B[:, None][:, :0]
         items = torch.cat([batch.positives_B[:, None], own], dim=1).flatten()
         users_U = torch.bincount(batch.users_B, minlength=len(self.fitted_U)) / len(batch)
         items_I = torch.bincount(items, minlength=self.n_items) / len(items)

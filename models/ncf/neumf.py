@@ -18,6 +18,8 @@ from .parts import Part, Product, Tower
 
 EPOCHS = {"gmf": "gmf_epochs", "mlp": "mlp_epochs", "neumf": "neumf_epochs"}
 """The field of each training's epochs."""
+ALPHAS = (0.5, 0.7, 0.8, 0.9)
+"""What alpha is chosen from, where it is unset: the paper's first."""
 
 
 class NeuMF(NCF):
@@ -32,25 +34,25 @@ class NeuMF(NCF):
         self.output = nn.Linear(self.product.n_features + self.tower.n_features, 1)
         for name, part in (("gmf", self.product), ("mlp", self.tower)):
             part.output.requires_grad_(name in config.outputs)
-        self._pretrained: tuple[GMF, MLP] | None = None
+        self._pretrained: tuple[GMF, MLP, float] | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
         return self.product, self.tower
 
-    def begin_with(self, gmf: GMF, mlp: MLP) -> None:
-        """From now on the first weights are theirs, instead of drawn."""
-        self._pretrained = gmf, mlp
+    def begin_with(self, gmf: GMF, mlp: MLP, alpha: float) -> None:
+        """From now on the first weights are theirs, instead of drawn, and the scores alpha GMF + (1 - alpha) MLP."""
+        self._pretrained = gmf, mlp, alpha
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         super().initialise(seed)
         share = (1.0, 1.0)
         if self._pretrained is not None:
-            gmf, mlp = self._pretrained
+            gmf, mlp, alpha = self._pretrained
             self.product.load_state_dict(gmf.product.state_dict())
             self.tower.load_state_dict(mlp.tower.state_dict())
-            share = (self.config.alpha, 1 - self.config.alpha)
+            share = (alpha, 1 - alpha)
         one, other = self.product.output, self.tower.output
         self.output.weight.copy_(torch.cat([share[0] * one.weight, share[1] * other.weight], dim=1))
         self.output.bias.copy_(share[0] * one.bias + share[1] * other.bias)
@@ -62,11 +64,9 @@ class NeuMF(NCF):
     def fit(self, data: TrainingData, session: FitSession) -> Self:
         """With `pretrain` three trainings in turn, which the session sees as one: its epochs are numbered through.
 
-        Afterwards `config` has the epochs of each that were kept, so that a refit repeats them."""
+        Afterwards `config` has the epochs of each that were kept, and alpha, so that a refit repeats them."""
         if not self.config.pretrain:
             return super().fit(data, session)
-        if session.trainer.initial_epoch or session.trainer.initial_weights is not None:
-            raise ValueError("initial_epoch and initial_weights are for one training, and model.pretrain makes three")
         trainer = self.config.with_batches(session.trainer, data.n_rows)
         session.trainer = self.config.complete(trainer, session.sampling)
         session.history.clear()
@@ -76,7 +76,11 @@ class NeuMF(NCF):
             gmf, mlp = GMF(self.config.part(GMFConfig), data), MLP(self.config.part(MLPConfig), data)
             self._fit_one(gmf, data, session)
             self._fit_one(mlp, data, session)
-            self.begin_with(gmf, mlp)
+            alpha = self.config.alpha
+            if alpha is None:
+                alpha = self._best_alpha(gmf, mlp, session)
+                self.config = self.config.model_copy(update={"alpha": alpha})
+            self.begin_with(gmf, mlp, alpha)
             self._fit_one(self, data, session)
         finally:
             self._pretrained = None
@@ -104,6 +108,19 @@ class NeuMF(NCF):
 
     def _most_epochs(self, trainer: TrainerConfig) -> int:
         return sum(getattr(self.config, field) or trainer.epochs or 0 for field in EPOCHS.values())
+
+    def _best_alpha(self, gmf: GMF, mlp: MLP, session: FitSession) -> float:
+        """The one whose first scores are best on the validation rows; without such rows the first of all."""
+        stopping = session.trainer.stopping
+        if session.validate is None or stopping.monitor == "loss":
+            return ALPHAS[0]
+        self.to(gmf.device).eval()
+        found = {}
+        for alpha in ALPHAS:
+            self.begin_with(gmf, mlp, alpha)
+            self.initialise(session.trainer.seed)
+            found[alpha] = stopping.sign * session.validate(self)[stopping.monitor]
+        return max(found, key=lambda alpha: found[alpha])
 
     def _fit_one(self, model: NCF, data: TrainingData, session: FitSession) -> None:
         """One of the trainings, with checkpoints of its own: when a killed fit goes on, what was done stays done."""

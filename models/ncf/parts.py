@@ -164,7 +164,7 @@ class Tower(Part):
         user_UH, item_IH = self._first_layer(user_UE, *layers[0])
         n_pairs = max(1, BLOCK // max(self.config.tower[1:]))
         n_items = min(n_pairs, len(item_IH))
-        n_users = min(n_pairs // n_items, len(user_UH))
+        n_users = max(1, min(n_pairs // n_items, len(user_UH)))
         buffers = [item_IH.new_empty(n_users * n_items, width) for width in self.config.tower[1:]]
         for first_item in range(0, len(item_IH), n_items):
             items_IH = item_IH[first_item : first_item + n_items]

@@ -24,7 +24,7 @@ def gather(table_ND: Tensor, index: Tensor) -> Tensor:
     Torch's own gradient of it sorts, or with deterministic algorithms adds up one row after the other; this one deals
     the indices by row and lets every row be summed by one thread, in the order of the indices."""
     if table_ND.device.type != "cpu":
-        return embedding(index, table_ND)
+        return embedding(index, table_ND) if table_ND.ndim > 1 else embedding(index, table_ND[:, None])[..., 0]
     gathered: Tensor = _Gather.apply(table_ND, index)  # type: ignore[no-untyped-call]
     return gathered
 

@@ -124,7 +124,7 @@ def _headline(
 
 def _speed(training: Mapping[str, Any]) -> str:
     speed = training["samples_per_second"]
-    return f"{speed:,.0f} samples/s" if speed else "closed form"
+    return f"{speed:,.0f} samples/s" if speed else "without epochs"
 
 
 def _skipped(cached: Sequence[str]) -> str:
@@ -224,7 +224,7 @@ def _model(result: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     return _facts(
         {
             "model": model["config"]["name"],
-            **{name: str(value) for name, value in model["config"].items() if name != "name"},
+            **_settings(model["config"]),
             "parameters": f"{training['n_parameters']:,}",
             **({"best epoch": f"{training['best_epoch']} of {n_epochs}"} if n_epochs else {}),
             **({"validation": shown} if shown else {}),
@@ -234,6 +234,26 @@ def _model(result: Mapping[str, Any], training: Mapping[str, Any]) -> str:
             "weights (sha256)": training["weights_sha256"],
         }
     )
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """The model's fields as they were used; a list of configurations gets a line for each."""
+    shown: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+            shown |= {f"{name} {number}": _in_words(one) for number, one in enumerate(value, 1)}
+        elif name != "name" and value is not None:
+            shown[name] = _in_words(value)
+    return shown
+
+
+def _in_words(value: Any) -> str:
+    """Fields by commas, the name first and on its own."""
+    if isinstance(value, dict):
+        name = [str(value["name"])] if "name" in value else []
+        own = [f"{key} {_in_words(one)}" for key, one in value.items() if key != "name" and one is not None]
+        return ", ".join(name + own)
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
 def _facts(facts: Mapping[str, str]) -> str:

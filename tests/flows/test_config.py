@@ -2,11 +2,15 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from flows.config import PipelineConfig, Settings
+from flows.contest import hold
+from models.fitting.config import SamplingConfig
 from models.registry import MODELS, make_config, model_class
 from tasks.store.keys import make_hash
 
@@ -35,6 +39,29 @@ def test_an_unset_trainer_field_takes_the_models_own_value(name: str) -> None:
     for field, value in recommended.items():
         if field != "epochs":
             assert getattr(trainer, field) == value
+
+
+def test_the_model_completes_the_sampling_and_its_trainer_suits_it() -> None:
+    resolved = config(sample={"negatives": 3}).resolved()
+    assert (resolved.sample.distribution, resolved.sample.negatives, resolved.sample.shared) == ("uniform", 3, False)
+    assert (config().resolved().trainer.optimizer, resolved.trainer.optimizer) == ("sgd", "adam")
+    assert make_hash(resolved) != make_hash(config().resolved())
+
+
+def test_a_night_trains_with_its_sampling_and_its_history_length() -> None:
+    class Stopped(Exception):
+        pass
+
+    def step(name: str, work: object, *args: Any) -> None:
+        told.extend(args)
+        raise Stopped
+
+    told: list[Any] = []
+    own = config(sample={"negatives": 3, "history_length": 7})
+    night: Any = SimpleNamespace(config=own, store="store", step=step, callbacks="callbacks")
+    with pytest.raises(Stopped):
+        hold(night, "samples")  # type: ignore[arg-type]
+    assert told == ["store", "samples", own.model, own.trainer, SamplingConfig(negatives=3), 7, "callbacks"]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +102,8 @@ def test_the_protocol_follows_the_source_and_the_files(sections: dict[str, objec
         {"ingest": {"interactions": ""}},
         {"recommend": {"k": 0}},
         {"registered_model": "a/b"},
+        {"sample": {"distribution": "in_batch"}},
+        {"model": {"name": "popularity"}, "sample": {"negatives": 3}},
     ],
 )
 def test_what_does_not_fit_together_is_an_error(sections: dict[str, object]) -> None:
@@ -143,3 +172,21 @@ def test_a_date_without_an_offset_is_utc(text: str, instant: datetime) -> None:
 def test_unresolved_settings_have_no_night() -> None:
     with pytest.raises(ValueError, match="not resolved"):
         _ = Settings().night
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"model": {"name": "ials"}, "trainer": {"checkpoint": {"path": "e.safetensors"}}}, "without epochs: leave tr"),
+        ({"model": {"name": "blend"}, "trainer": {"initial_epoch": 3}}, "trainer.initial_epoch unset"),
+        ({"model": {"name": "neumf", "pretrain": True}, "trainer": {"initial_epoch": 3}}, "pretrain makes three"),
+        ({"model": {"name": "neumf"}, "sample": {"distribution": "in_batch"}}, "uniform or popularity there"),
+        (
+            {"model": {"name": "mlp", "loss": "sampled_softmax"}, "sample": {"shared": True}},
+            "leave sample.shared unset",
+        ),
+    ],
+)
+def test_what_a_model_cannot_honour_is_refused_before_the_night(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        PipelineConfig.model_validate(values)

@@ -7,7 +7,8 @@ import pytest
 
 from flows.config import PipelineConfig, Settings
 from flows.summary import _verdict
-from flows.unchanged import find_unchanged, remember, skipped
+from flows.unchanged import find_unchanged, night_key, remember, skipped
+from tasks.ingest.sources.base import SourceFile
 from tasks.store.refs import ChampionRef
 from tasks.store.store import Store
 from tasks.tracking import registry, runs
@@ -68,3 +69,22 @@ def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(
     assert found(store, elsewhere, monkeypatch, "2") is None
     store.path("recommendations/run=r/recommendations.parquet").unlink()
     assert found(store, settings, monkeypatch, "2") is None
+
+
+def test_the_key_of_a_night_knows_the_sources_the_configuration_and_the_files_that_it_names(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.csv" for name in ("test", "valid", "candidates")}
+    named = {
+        "split": {"test": str(files["test"]), "valid": str(files["valid"])},
+        "evaluate": {"candidates": str(files["candidates"])},
+    }
+
+    def key(sha256: str = "a", changed: str = "", **sections: Any) -> str:
+        for name, file in files.items():
+            file.write_text("new" if name == changed else "old")
+        config = PipelineConfig.model_validate({"ingest": {"name": "tiny"}, **named, **sections}).resolved()
+        return night_key(config, [SourceFile("interactions", "log", sha256)])
+
+    others = [key(sha256="b"), *(key(changed=name) for name in files)]
+    others += [key(sample={"negatives": 3}), key(trainer={"seed": 1}), key(model={"dim": 4})]
+    assert key() == key()
+    assert len({key(), *others}) == 1 + len(others)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from models.blend.model import Blend
 from models.blend.scores import scored, standardised
 from models.blend.weights import climb, nearest_to_equal
 from models.bundle import weights_hash
-from models.fitting.config import SamplingConfig, TrainerConfig
+from models.fitting.config import NO_WISH, CheckpointConfig, SamplingConfig, TrainerConfig
 from models.registry import MODELS, build, make_config, model_class, modules_used
 from tasks.errors import ConfigError
 from tasks.sample.task import sample
@@ -203,6 +204,12 @@ def test_scores_are_made_once_however_many_weights_are_tried(monkeypatch: pytest
     monkeypatch.setattr(blend_weights, "SHARE", 0)  # nothing may be kept: slower, but the same
     assert made._chosen(ndcg_of(HIDDEN)) == first
     assert sum(asked) > 4 * 40
+    asked.clear()
+    monkeypatch.setattr(blend_weights, "SHARE", 1)
+    room = SimpleNamespace(available=4 * DATA.n_users * DATA.n_items)  # for one of the two members
+    monkeypatch.setattr("models.blend.weights.psutil.virtual_memory", lambda: room)
+    assert made._chosen(ndcg_of(HIDDEN)) == first
+    assert sum(asked) > 4 * 40
 
 
 def test_where_only_a_part_of_the_users_is_asked_all_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +288,7 @@ def test_the_refit_keeps_what_the_members_and_the_weights_chose() -> None:
     assert (session.best_epoch, session.history) == (0, [])
     assert session.trainer == SESSION["trainer"]
     learnt = Member.of(first.config.parts[1].spec)
-    assert learnt.trainer.epochs == 2  # its own best one, not what all were told
+    assert learnt.best_epoch == 2  # its own best one, not what all were told
     assert first.config.parts[0].config.neighbours is not None  # type: ignore[attr-defined]
     watch = Watch()
     again = Blend(first.config, DATA).fit(DATA, FitSession(**SESSION, callbacks=[watch]))
@@ -342,6 +349,32 @@ def test_a_fit_killed_in_the_second_member_goes_on_to_equal_weights(
         Blend(MIXED, DATA).fit(DATA, FitSession(**SESSION, checkpoints=tmp_path))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": TrainingData(20, Ragged(DATA.histories.offsets_U1, DATA.histories.items_R ^ 1))},
+        {"sampling": SamplingConfig(negatives=2)},
+        {"dim": 5},
+    ],
+)
+def test_a_member_fitted_on_other_rows_or_otherwise_is_not_taken_up(changed: dict[str, Any], tmp_path: Path) -> None:
+    def run(data: TrainingData = DATA, sampling: SamplingConfig = NO_WISH, dim: int = 4) -> None:
+        config = BlendConfig(members=({"name": "bpr_mf", "dim": dim}, "item_knn"))
+        Blend(config, data).fit(data, FitSession(**SESSION, checkpoints=tmp_path, sampling=sampling))
+
+    run()
+    with pytest.raises(ValueError, match="of another fit"):
+        run(**changed)
+
+
+def test_each_members_files_are_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    members = ({"name": "bpr_mf", "dim": 4}, {"name": "bpr_mf", "dim": 3})
+    trainer = TrainerConfig(epochs=1, device="cpu", checkpoint=CheckpointConfig(path="last.safetensors"))
+    Blend(BlendConfig(members=members), DATA).fit(DATA, FitSession(trainer, keep=tmp_path))
+    kept = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.safetensors"))
+    assert kept == ["0-bpr_mf/last.safetensors", "1-bpr_mf/last.safetensors"]
+
+
 def test_a_usual_member_that_does_not_fit_is_left_out_and_a_chosen_one_is_an_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,17 +399,50 @@ def test_every_member_is_told_what_the_user_set_and_its_own() -> None:
     for number, trainer in enumerate((TrainerConfig(epochs=2, seed=3), TrainerConfig(epochs=1, seed=5))):
         alone = build("bpr_mf", make_config("bpr_mf", dim=4), DATA).fit(DATA, FitSession(trainer)).weights()
         assert torch.equal(made.weights()[f"{number}.user_UD"], alone["user_UD"])
-    assert [part.trainer.epochs for part in made.config.parts] == [2, 1]
+    assert [part.best_epoch for part in made.config.parts] == [2, 1]
+
+
+def test_a_refit_of_a_member_is_cut_short_but_else_the_same() -> None:
+    member = {"name": "bpr_mf", "dim": 4, "trainer": {"schedule": {"warmup": 2}, "stopping": {"min_delta": 0.01}}}
+    scripted = iter([0.5, 0.1, 0.2, 0.3])
+
+    def validate(model: Recommender) -> Mapping[str, float]:
+        return {"ndcg_at_10": next(scripted) if model.config.name == "bpr_mf" else 0.1, "recall_at_20": 0.0}
+
+    common = TrainerConfig.model_validate(
+        {"epochs": 4, "patience": 0, "device": "cpu", "schedule": {"kind": "cosine"}, "optimizer": "adam"}
+    )
+    config = BlendConfig(members=(member, "popularity"))
+    first = Blend(config, DATA).fit(DATA, FitSession(common, validate))
+    learnt = Member.of(json.loads(json.dumps(first.config.parts[0].spec)))
+    assert learnt.best_epoch == 1
+    again = learnt.told(common)
+    assert (again.epochs, again.schedule.kind, again.schedule.warmup, again.schedule.epochs) == (1, "cosine", 2, 4)
+    assert (again.stopping.min_delta, again.patience, again.optimizer) == (0.01, 0, "adam")
+    assert Blend(first.config, DATA).fit(DATA, FitSession(common)).config == first.config
+
+
+def test_members_that_became_equal_by_being_fitted_stay_two() -> None:
+    chosen = Blend(BlendConfig(members=("ease", "popularity")), DATA).fit(DATA, FitSession()).config.parts[0].config
+    config = BlendConfig(members=("ease", {"name": "ease", **chosen.model_dump(exclude={"name"})}))
+    made = Blend(config, DATA).fit(DATA, FitSession())
+    assert make_config(**json.loads(made.config.model_dump_json())) == made.config
 
 
 def test_negatives_are_for_members_that_learn_in_epochs() -> None:
     wish = SamplingConfig(negatives=2)
     assert MIXED.complete_sampling(wish) == wish
-    Blend(MIXED, DATA).fit(DATA, FitSession(**SESSION, sampling=wish))
+    made = Blend(MIXED, DATA).fit(DATA, FitSession(**SESSION, sampling=wish))
+    alone = build("bpr_mf", make_config("bpr_mf", dim=4), DATA).fit(DATA, FitSession(**SESSION, sampling=wish))
+    assert torch.equal(made.weights()["1.user_UD"], alone.weights()["user_UD"])
     with pytest.raises(ValueError, match=r"leave sample\.negatives unset"):
         BlendConfig().complete_sampling(wish)
     with pytest.raises(ValueError, match="in the `trainer` of that member"):
         BlendConfig().complete(TrainerConfig(initial_weights="x"))
+    late = TrainerConfig(initial_epoch=90)
+    BlendConfig().complete(late)  # none of its members has epochs to begin with
+    with pytest.raises(ValueError, match="leaves nothing of 80 epochs"):
+        MIXED.complete(late)
 
 
 # configuration

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from models.base import FitSession, Ragged, TrainingData
+from models.base import FitSession, Query, Ragged, TrainingData
 from models.bpr_mf import kernel
 from models.bpr_mf.model import BPRMF, BPRMFConfig
 from models.fitting.config import OptimizerName, TrainerConfig
@@ -140,6 +140,47 @@ def test_groups_are_never_empty(n_rows: int) -> None:
         n_groups = kernel.count_groups(n_rows, n_users, n_items)
         assert 1 <= n_groups <= min(n_users, n_items)
         assert n_rows >= n_groups**2
+
+
+def test_strangers_and_who_has_no_rows_get_the_scores_of_the_mean_fitted_user() -> None:
+    data = TrainingData(3, Ragged(np.array([0, 1, 1, 3]), np.array([0, 1, 2], dtype=np.int32)))
+    model = BPRMF.build(BPRMFConfig(dim=2), data)
+    model.load_weights({
+        "user_UD": torch.tensor([[1.0, 0.0], [9.0, 9.0], [3.0, 2.0]]),
+        "item_ID": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]),
+        "bias_I": torch.tensor([0.5, 0.0, 0.0]),
+        "fitted_U": torch.tensor([True, False, True]),
+    })  # fmt: skip
+    score_UI = model.score(Query(np.array([-1, 1, 0]), Ragged.empty(3)))
+    assert score_UI.tolist() == [[2.5, 1, 3], [2.5, 1, 3], [1.5, 0, 1]]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_without_biases_they_stay_zero(optimizer: OptimizerName) -> None:
+    data = random_log(50, 40, 600, seed=2)
+    session = FitSession(TrainerConfig(optimizer=optimizer, epochs=1, device="cpu", batch_size=64))
+    model = BPRMF.build(BPRMFConfig(dim=8, use_bias=False), data).fit(data, session)
+    assert not model.bias_I.any()
+    assert model.n_parameters == (50 + 40) * 8
+
+
+def test_the_first_vectors_are_as_long_as_asked() -> None:
+    model = BPRMF.build(BPRMFConfig(init_std=0.5), random_log(50, 40, 600, seed=2))
+    model.initialise(0)
+    assert [table.std().item() for table in model.embeddings()] == pytest.approx([0.5, 0.5], rel=0.1)
+
+
+def test_the_rate_falls_by_decay_each_epoch() -> None:
+    model = BPRMF.build(BPRMFConfig(decay=0.8), random_log(5, 4, 10, seed=2))
+    rates = [model.learning_rate(TrainerConfig(learning_rate=0.5), epoch) for epoch in (1, 2, 3)]
+    assert rates == pytest.approx([0.5, 0.4, 0.32])
+
+
+def test_the_kernel_refuses_weights_instead_of_ignoring_them() -> None:
+    log = random_log(50, 40, 600, seed=2)
+    data = TrainingData(40, log.histories, weights_R=np.ones(600))
+    with pytest.raises(ValueError, match="takes all rows alike"):
+        BPRMF.build(BPRMFConfig(), data).fit(data, FitSession(TrainerConfig(epochs=1)))
 
 
 def test_adam_in_batches_learns_too() -> None:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.nn.gather import deal, gather, sum_rows
+from models.nn.gather import LANES, deal, gather, sum_rows
 
 
+@pytest.mark.parametrize("n", [9, 3 * LANES])
 @pytest.mark.parametrize("shape", [(40,), (10, 4), (3, 2, 5), (0,)])
 @pytest.mark.parametrize("width", [(), (7,)])
-def test_rows_and_gradient_are_those_of_indexing(shape: tuple[int, ...], width: tuple[int, ...]) -> None:
+def test_rows_and_gradient_are_those_of_indexing(n: int, shape: tuple[int, ...], width: tuple[int, ...]) -> None:
     rng = torch.Generator().manual_seed(0)
-    table = torch.randn((9, *width), generator=rng, dtype=torch.float64)
-    index = torch.randint(0, 8, shape, generator=rng)  # row 8 is never asked for
+    table = torch.randn((n, *width), generator=rng, dtype=torch.float64)
+    index = torch.randint(0, n - 1, shape, generator=rng)  # the last row is never asked for
     ours, torchs = table.clone().requires_grad_(), table.clone().requires_grad_()
     weight = torch.randn((*shape, *width), generator=rng, dtype=torch.float64)
     rows = gather(ours, index)
@@ -25,6 +26,12 @@ def test_rows_and_gradient_are_those_of_indexing(shape: tuple[int, ...], width: 
     (torchs[index] * weight).sum().backward()
     assert ours.grad is not None
     torch.testing.assert_close(ours.grad, torchs.grad)
+
+
+def test_a_table_of_numbers_works_on_other_devices_too() -> None:
+    index = torch.zeros(3, 2, dtype=torch.int64, device="meta")
+    assert gather(torch.empty(5, device="meta"), index).shape == (3, 2)
+    assert gather(torch.empty(5, 4, device="meta"), index).shape == (3, 2, 4)
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:

@@ -20,6 +20,8 @@ from models.fitting.config import CheckpointConfig, OptimizerName, StoppingConfi
 from models.fitting.keeping import file_name
 from models.fitting.optimizers import make_optimizer
 from models.fitting.stopping import look_back
+from models.ncf.config import GMFConfig
+from models.ncf.model import GMF
 from tests.factories import random_log
 
 DATA = random_log(60, 50, 1_500, seed=0)
@@ -385,11 +387,18 @@ def test_the_later_epochs_have_their_own_rates_and_streams(tmp_path: Path) -> No
     assert not same(fit(session_of(None, None, initial_epoch=3, epochs=5, **start)).weights(), expected)
 
 
-def test_other_rows_leave_the_history_and_say_who_was_fitted(tmp_path: Path, lines: list[str]) -> None:
-    first, second = (
-        TrainingData(3, Ragged.from_pairs(np.array(users), np.array([0, 1, 2, 0]), 3))
-        for users in ([0, 0, 1, 1], [0, 0, 1, 2])
-    )
+@pytest.mark.parametrize(
+    ("users", "items", "second_users"),
+    [
+        ([0, 0, 1, 1], [0, 1, 2, 0], [0, 0, 1, 2]),
+        ([0, 0, 1, 2], [0, 1, 2, 1], [0, 0, 1, 2]),  # as many rows of everyone, of other items
+    ],
+)
+def test_other_rows_leave_the_history_and_say_who_was_fitted(
+    users: list[int], items: list[int], second_users: list[int], tmp_path: Path, lines: list[str]
+) -> None:
+    first = TrainingData(3, Ragged.from_pairs(np.array(users), np.array(items), 3))
+    second = TrainingData(3, Ragged.from_pairs(np.array(second_users), np.array([0, 1, 2, 0]), 3))
     fit(session_of(tmp_path, checkpoint={"path": EACH}), first)
     session = session_of(initial_epoch=2, initial_weights=str(tmp_path / "2.safetensors"))
     model = fit(session, second)
@@ -436,6 +445,16 @@ def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
     checkpoint.write_file(tmp_path / "other", found[0], {**found[1], "model": "ncf"})
     with pytest.raises(WrongStart, match=r"is of model ncf, not bpr_mf: set model\.name=ncf"):
         fit(session_of(initial_weights=str(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(("in_the_file", "here"), [(True, False), (False, True)])
+def test_a_part_that_only_one_of_the_two_has_is_named(in_the_file: bool, here: bool, tmp_path: Path) -> None:
+    def gmf(session: FitSession, use_bias: bool) -> None:
+        GMF.build(GMFConfig(dim=4, use_bias=use_bias), DATA).fit(DATA, session)
+
+    gmf(session_of(tmp_path, epochs=1, checkpoint={"path": EACH}), in_the_file)
+    with pytest.raises(WrongStart, match=r"product\.bias_I is (50|missing) in the file and (50|missing) here"):
+        gmf(session_of(epochs=1, initial_weights=str(tmp_path / "1.safetensors")), here)
 
 
 def test_a_missing_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
@@ -512,6 +531,11 @@ def lines() -> Iterator[list[str]]:
     logger.setLevel(level)
 
 
+def test_a_late_start_without_weights_is_told(lines: list[str]) -> None:
+    fit(session_of(initial_epoch=2))
+    assert lines == ["epoch 3 comes first, with new weights: trainer.initial_weights is unset"]
+
+
 def test_nothing_is_said_that_was_not_asked_for(
     tmp_path: Path, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -548,7 +572,7 @@ def test_the_files_are_told_of_and_why_there_is_none(tmp_path: Path, lines: list
     fit(session_of(tmp_path, checkpoint=wanted, validate_every=2))
     assert lines == [
         "epoch 1: there is no ndcg_at_10, so no file is written",
-        f"epoch 2: {tmp_path / '2.safetensors'} is written",
+        "epoch 2: 2.safetensors is written",
         "epoch 3: there is no ndcg_at_10, so no file is written",
         "epoch 4: ndcg_at_10 of 0.30000 is not better than 0.30000, so no file is written",
         "epoch 5: there is no ndcg_at_10, so no file is written",

@@ -127,6 +127,14 @@ def test_edges_are_dropped_in_training_only_and_anew_each_step() -> None:
     first, second = (len(model._graph_of_step().by_user.columns_Z) for _ in range(2))
     assert first != second  # of some 250
     assert 0.45 < first / len(model.graph.order_R) < 0.75
+    means = [float(model._graph_of_step().by_user.values_Z.sum()) for _ in range(50)]
+    assert np.mean(means) == pytest.approx(float(model.graph.by_user.values_Z.sum()), rel=0.1)
+
+
+def test_the_first_vectors_are_as_long_as_asked() -> None:
+    model = LightGCN.build(LightGCNConfig(init_std=0.5), LOG)
+    model.initialise(0)
+    assert [table.std().item() for table in model.embeddings()] == pytest.approx([0.5, 0.5], rel=0.1)
 
 
 def test_l2_weighs_the_first_vectors_of_what_a_row_uses() -> None:
@@ -274,10 +282,11 @@ def test_left_open_fields_go_with_the_loss() -> None:
     assert LightGCNConfig(loss="bpr", l2=0.5, similarity="cosine").l2 == 0.5
     assert LightGCNConfig.model_validate(paper.model_dump()) == paper
     assert LightGCNConfig().complete_sampling(SamplingConfig()).shared
-    assert paper.complete(TrainerConfig()).batch_size == 16384
+    assert (paper.complete(TrainerConfig()).batch_size, paper.complete(TrainerConfig()).learning_rate) == (16384, 0.01)
     assert paper.complete(TrainerConfig(batch_size=7)).batch_size == 7
     in_batch = SamplingConfig(distribution="in_batch")
     assert LightGCNConfig().complete(TrainerConfig(), in_batch).batch_size == 2048
+    assert LightGCNConfig(loss="softmax").complete(TrainerConfig()).batch_size == 2048
 
 
 def test_no_step_is_the_table_itself() -> None:

@@ -16,12 +16,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
-from models.fitting.config import SamplingConfig, TrainerConfig
+from models.fitting.config import SamplingConfig, StoppingConfig, TrainerConfig
 from models.fitting.pairs import PairBatch
 from models.ncf import kernel, parts
 from models.ncf.config import GMFConfig, HeadWeights, MLPConfig, NeuMFConfig
 from models.ncf.model import GMF, MAIN, MLP, NCF
-from models.ncf.neumf import NeuMF
+from models.ncf.neumf import ALPHAS, NeuMF
+from models.nn.gather import LANES
 from tests.factories import query_of, random_log
 
 DATA = random_log(12, 9, 60, seed=0)
@@ -106,7 +107,7 @@ def naive_tower(model: Any, users_B: Tensor, items_BN: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_the_first_layer_from_the_tables_is_that_of_the_vectors_side_by_side(batch_norm: bool) -> None:
-    model = scrambled(MLP(MLPConfig(tower=TOWER, batch_norm=batch_norm), DATA)).train()
+    model = scrambled(MLP(MLPConfig(tower=TOWER, batch_norm=batch_norm, dropout=0), DATA)).train()
     ours, naive = model.outputs(USERS_B, ITEMS_BN).logits[MAIN], naive_tower(model, USERS_B, ITEMS_BN)
     torch.testing.assert_close(ours, naive)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -114,19 +115,20 @@ def test_the_first_layer_from_the_tables_is_that_of_the_vectors_side_by_side(bat
     assert_same_gradients((ours * factor_BN).sum(), (naive * factor_BN).sum(), weights)
 
 
-def test_the_kernels_give_what_torch_gives() -> None:
-    generator = torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("before", [0, 2 * LANES])
+def test_the_kernels_give_what_torch_gives(before: int) -> None:
+    generator, users_B, items_BN = torch.Generator().manual_seed(0), USERS_B + before, ITEMS_BN + before
     user_UD, item_ID = (
-        torch.randn(size, 5, generator=generator, dtype=torch.float64).requires_grad_() for size in (12, 9)
+        torch.randn(before + size, 5, generator=generator, dtype=torch.float64).requires_grad_() for size in (12, 9)
     )
     factor_BN = torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    product_BN = kernel.products(user_UD, item_ID, USERS_B, ITEMS_BN)
-    naive_BN = (user_UD[USERS_B][:, None] * item_ID[ITEMS_BN]).sum(dim=-1)
+    product_BN = kernel.products(user_UD, item_ID, users_B, items_BN)
+    naive_BN = (user_UD[users_B][:, None] * item_ID[items_BN]).sum(dim=-1)
     torch.testing.assert_close(product_BN, naive_BN)
     assert_same_gradients((product_BN * factor_BN).sum(), (naive_BN * factor_BN).sum(), [user_UD, item_ID])
     for relu in (False, True):
-        sum_RH = kernel.row_sums(user_UD, item_ID, USERS_B, ITEMS_BN, relu)
-        naive_RH = (user_UD[USERS_B][:, None] + item_ID[ITEMS_BN]).flatten(0, 1)
+        sum_RH = kernel.row_sums(user_UD, item_ID, users_B, items_BN, relu)
+        naive_RH = (user_UD[users_B][:, None] + item_ID[items_BN]).flatten(0, 1)
         naive_RH = naive_RH.relu() if relu else naive_RH
         torch.testing.assert_close(sum_RH, naive_RH)
         factor_R1 = factor_BN.flatten()[:, None]
@@ -158,11 +160,11 @@ def test_a_number_that_is_none_is_not_hidden_by_a_relu() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_pretrained_parts_begin_with_their_weighted_scores(alpha: float) -> None:
-    config = NeuMFConfig(dim=3, tower=TOWER, batch_norm=True, pretrain=True, alpha=alpha)
+    config = NeuMFConfig(dim=3, tower=TOWER, batch_norm=True, pretrain=True)
     gmf, mlp = scrambled(GMF(config.part(GMFConfig), DATA)), scrambled(MLP(config.part(MLPConfig), DATA), seed=1)
     mlp.train().outputs(USERS_B, ITEMS_BN)  # so that the statistics of the batches are no longer the first
     model = NeuMF(config, DATA).double().eval()
-    model.begin_with(gmf.eval(), mlp.eval())
+    model.begin_with(gmf.eval(), mlp.eval(), alpha)
     model.initialise(0)
     theirs = [part.outputs(USERS_B, ITEMS_BN).logits[MAIN] for part in (gmf, mlp)]
     torch.testing.assert_close(
@@ -210,7 +212,10 @@ def test_heads_weigh_in_the_loss_and_do_not_score() -> None:
     scores: list[Tensor] = []
     main, twice = loss(), loss(main=2)
     penalty = 2 * main - twice
-    gmf, mlp = scrambled(GMF(GMFConfig(dim=3, l2=0), DATA)), scrambled(MLP(MLPConfig(tower=TOWER, l2=0), DATA))
+    gmf, mlp = (
+        scrambled(GMF(GMFConfig(dim=3, l2=0), DATA)),
+        scrambled(MLP(MLPConfig(tower=TOWER, l2=0, dropout=0), DATA)),
+    )
     model = scrambled(NeuMF(NeuMFConfig(dim=3, tower=TOWER), DATA))
     gmf.product.load_state_dict(model.product.state_dict())
     mlp.tower.load_state_dict(model.tower.state_dict())
@@ -236,7 +241,7 @@ def test_heads_share_one_pass_through_the_tower(monkeypatch: pytest.MonkeyPatch)
 
 def test_activity_penalties_by_hand() -> None:
     def loss(**fields: float) -> float:
-        config = MLPConfig(tower=(2, 2, 1), l2=0, **fields)
+        config = MLPConfig(tower=(2, 2, 1), l2=0, dropout=0, **fields)
         model = MLP(config, TrainingData(2, Ragged.empty(1))).double()
         tower: Any = model.tower
         with torch.no_grad():
@@ -340,6 +345,29 @@ def test_one_configuration_trains_the_parts_and_then_both_and_a_refit_repeats_it
     assert all(torch.equal(again.weights()[name], weight) for name, weight in model.weights().items())
 
 
+def test_before_both_the_mlp_has_penalties_of_its_own() -> None:
+    config = NeuMFConfig(dim=4, tower=TOWER, pretrain=True, l2=0.5, dropout=0.4, mlp_l2=0.25, mlp_dropout=0.2)
+    assert config.part(GMFConfig) == GMFConfig(dim=4, l2=0.5)
+    assert config.part(MLPConfig) == MLPConfig(tower=TOWER, l2=0.25, dropout=0.2, decay=config.decay)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 2)])
+def test_the_validation_rows_choose_alpha_unless_it_is_given(mode: Any, best: int) -> None:
+    def chosen(alpha: float | None, *figures: float) -> float | None:
+        told = iter(figures)
+        trainer = TrainerConfig(epochs=1, device="cpu", stopping=StoppingConfig(mode=mode))
+        validate = (lambda _: {"ndcg_at_10": next(told)}) if figures else None
+        model = NeuMF.build(PRETRAIN.model_copy(update={"alpha": alpha}), LOG)
+        model.fit(LOG, FitSession(trainer, validate=validate))
+        assert not list(told)
+        return model.config.alpha
+
+    each, trainings = (0.4, 0.8, 0.2, 0.6), (0.5, 0.5)
+    assert chosen(None, *trainings, *each, 0.5) == ALPHAS[best]
+    assert chosen(0.25, *trainings, 0.5) == 0.25
+    assert chosen(None) == ALPHAS[0]
+
+
 @pytest.mark.parametrize("kill_after", [1, 3, 5, 6, 8])
 def test_killed_in_any_of_the_trainings_it_goes_on_to_the_same_bits(kill_after: int, tmp_path: Path) -> None:
     whole, whole_session = pretrained(None, Watch())
@@ -368,7 +396,7 @@ def test_a_tower_tells_what_one_product_cannot() -> None:
         return float((best_UK % 3 == np.arange(60)[:, None] % 3).mean())
 
     gmf = GMF.build(GMFConfig(dim=1, use_bias=False, l2=0), data).fit(data, FitSession(trainer))
-    mlp = MLP.build(MLPConfig(tower=(2, 32, 16), l2=0, init_std=1.0), data).fit(data, FitSession(trainer))
+    mlp = MLP.build(MLPConfig(tower=(2, 32, 16), l2=0, dropout=0, init_std=1.0), data).fit(data, FitSession(trainer))
     assert share_right(gmf) < 0.75
     assert share_right(mlp) > 0.95
 
@@ -393,7 +421,54 @@ def test_gmf_goes_with_candidates_for_the_whole_batch() -> None:
     torch.testing.assert_close(model.outputs(users_B, items_C).logits[MAIN], own_BC)
 
 
+def test_the_rate_falls_by_decay_and_is_lower_for_pretrained_parts() -> None:
+    trainer = TrainerConfig(learning_rate=0.5)
+    model = NeuMF(NeuMFConfig(tower=TOWER, decay=0.8, pretrain=True, fine_tuning=0.25), DATA)
+    assert [model.learning_rate(trainer, epoch) for epoch in (1, 2, 3)] == pytest.approx([0.5, 0.4, 0.32])
+    model.begin_with(GMF(GMFConfig(), DATA), MLP(MLPConfig(tower=TOWER), DATA), 0.5)
+    assert [model.learning_rate(trainer, epoch) for epoch in (1, 2)] == pytest.approx([0.125, 0.1])
+
+
+def test_the_first_vectors_are_as_long_as_asked_and_the_first_score_is_their_product() -> None:
+    data = random_log(300, 200, 900, seed=0)
+    model = NeuMF(NeuMFConfig(dim=8, tower=(16, 4), init_std=0.5), data)
+    model.initialise(0)
+    assert [table.std().item() for table in model.embeddings()] == pytest.approx([0.5] * 4, rel=0.1)
+    gmf = GMF(GMFConfig(dim=8), data)
+    gmf.initialise(0)
+    user, product = int(data.histories.users_R[0]), gmf.product
+    score_UI = gmf.score(Query(np.array([user]), Ragged.empty(1)))
+    torch.testing.assert_close(score_UI[0], (product.item_ID @ product.user_UD[user]).detach())
+
+
+def test_all_three_trainings_draw_the_negatives_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    def penalty(model: NCF, batch: PairBatch) -> Tensor:
+        drawn.append((model.config.name, batch.negatives.shape[1]))
+        return torch.zeros(())
+
+    monkeypatch.setattr(NCF, "_penalty", penalty)
+    session = FitSession(TrainerConfig(epochs=1, device="cpu"), sampling=SamplingConfig(negatives=7))
+    NeuMF.build(NeuMFConfig(dim=4, tower=TOWER, pretrain=True), LOG).fit(LOG, session)
+    assert set(drawn) == {("gmf", 7), ("mlp", 7), ("neumf", 7)}
+    assert session.sampling.distribution == "uniform"
+
+
+def test_the_towers_penalty_is_part_of_neumfs_loss() -> None:
+    plain, penalised = (
+        scrambled(NeuMF(NeuMFConfig(dim=3, tower=TOWER, activity_l2=weight, dropout=0), DATA)).loss(BATCH).item()
+        for weight in (0.0, 0.1)
+    )
+    mlp = MLP(MLPConfig(tower=TOWER, activity_l2=0.1, dropout=0), DATA).double()
+    mlp.tower.load_state_dict(scrambled(NeuMF(NeuMFConfig(dim=3, tower=TOWER), DATA)).tower.state_dict())
+    assert penalised - plain == pytest.approx(mlp.outputs(USERS_B, ITEMS_BN).penalty.item())
+
+
 def test_small_data_gets_smaller_batches_and_a_wish_is_kept() -> None:
+    session = FitSession(TrainerConfig(epochs=1, device="cpu"))
+    GMF.build(GMFConfig(dim=4), LOG).fit(LOG, session)
+    assert session.trainer.batch_size == LOG.n_rows // GMFConfig.steps
     config = GMFConfig()
     assert config.with_batches(TrainerConfig(), 10**7).batch_size == config.recommended["batch_size"]
     assert config.with_batches(TrainerConfig(), 10 * config.steps).batch_size == 10
@@ -408,6 +483,7 @@ def test_small_data_gets_smaller_batches_and_a_wish_is_kept() -> None:
         ({"tower": (7, 4)}, "even"),
         ({"tower": (8,)}, "two widths"),
         ({"alpha": 0.4}, "without pretrain"),
+        ({"mlp_l2": 0.1}, "without pretrain"),
         ({"gmf_epochs": 4}, "without pretrain"),
     ],
 )

@@ -16,9 +16,10 @@ from torch import Tensor
 from models.base import FitSession
 from models.bpr_mf.model import BPRMF, BPRMFConfig
 from models.fitting.config import SamplingConfig, TrainerConfig
-from models.fitting.objective import RULES, LossName, PairModelConfig, make_pairs, pair_loss
+from models.fitting.objective import RULES, LossName, PairModelConfig, choose_hardest, make_pairs, pair_loss
 from models.ranking.metrics import hit_rate_at_k, hits
 from models.ranking.top_k import recommend
+from models.registry import build, make_config
 from tests.factories import batch_of, query_of, two_communities
 
 TABLE_UI = torch.tensor([[1.0, 2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 3.0, -2.0, 1.5]], dtype=torch.float64)
@@ -126,12 +127,50 @@ def test_the_batchs_other_rows_by_hand() -> None:
     first = -log(exp(2) / 0.4 / (exp(2) / 0.4 + exp(0.5) / 0.1))
     second = -log(exp(3) / 0.1 / (exp(1) / 0.4 + exp(3) / 0.1))
     assert loss_of(batch, loss="sampled_softmax") == pytest.approx((first + second) / 2)
+    first = -log(exp(4) / 0.4 / (exp(4) / 0.4 + exp(1) / 0.1))
+    second = -log(exp(6) / 0.1 / (exp(2) / 0.4 + exp(6) / 0.1))
+    assert loss_of(batch, loss="sampled_softmax", temperature=0.5) == pytest.approx((first + second) / 2)
+
+
+def test_a_sum_of_the_models_own_is_given_the_offsets_and_the_mask() -> None:
+    def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor) -> Tensor:
+        logit_BC = score(users_B, items_C) / 0.7 + offset_C
+        return logit_BC.masked_fill(masked_BC, -torch.inf).logsumexp(dim=1)
+
+    batch = weighted(1, 2, users=[0, 1], positives=[1, 4], negatives=[0, 2, 3])
+    log_q = torch.tensor([0.3, 0.1, 0.1, 0.2, 0.3], dtype=torch.float64).log()
+    batch = replace(batch, log_q=log_q, masked_BC=torch.tensor([[False, True, False], [False, False, True]]))
+    config = PairModelConfig(name="any", loss="sampled_softmax", temperature=0.7)
+    with_it, without = pair_loss(config, batch, score, 5, log_sum), pair_loss(config, batch, score, 5)
+    assert with_it.item() == pytest.approx(without.item())
 
 
 def test_the_hardest_of_several_draws_is_the_negative() -> None:
     hard = weighted(1, users=[1], positives=[4], negatives=[[[0, 2], [3, 1]]])
     chosen = weighted(1, users=[1], positives=[4], negatives=[[2, 1]])
-    assert loss_of(hard) == pytest.approx(loss_of(chosen))
+    assert torch.equal(choose_hardest(hard, score).negatives, chosen.negatives)
+    assert choose_hardest(chosen, score) is chosen
+
+
+@pytest.mark.parametrize("name", ["bpr_mf", "gmf", "mlp", "neumf", "lightgcn"])
+def test_draws_that_were_not_chosen_leave_no_trace(name: str) -> None:
+    dropout = {"dropout": 0.5, "batch_norm": True} if name in ("mlp", "neumf") else {}
+    model: Any = build(name, make_config(name, **dropout, loss="bpr", l2=0.5), DATA)
+    model.initialise(0)
+    if name == "lightgcn":
+        model.prepare(DATA, FitSession(sampling=SamplingConfig(distribution="uniform", negatives=1)))
+    one = batch_of([0, 1, 2], [0, 1, 2], [[1], [0], [1]])
+    hard = replace(one, negatives=torch.tensor([[[1, 1]], [[0, 0]], [[1, 1]]]))
+    for training in (False, True):
+        model.train(training)
+        states = []
+        for batch in (one, hard):
+            torch.manual_seed(0)
+            before = {key: value.clone() for key, value in model.state_dict().items()}
+            loss = model.loss(batch).item()
+            states.append((loss, {key: value.clone() for key, value in model.state_dict().items()}))
+            model.load_state_dict(before)
+        torch.testing.assert_close(states[0], states[1])
 
 
 # what goes together

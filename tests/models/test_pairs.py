@@ -32,8 +32,15 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
     assert sorted(rows) == sorted(zip(DATA.histories.users_R.tolist(), DATA.histories.items_R.tolist(), strict=True))
     again = next(pairs.batches(50, seed=0, epoch=1))
     assert all(torch.equal(one, other) for one, other in zip(astuple(again), astuple(batches[0]), strict=True))
-    later = next(pairs.batches(50, seed=0, epoch=2))
-    assert not torch.equal(later.users_B, again.users_B)
+    for later in (next(pairs.batches(50, seed=0, epoch=2)), next(pairs.batches(50, seed=1, epoch=1))):
+        assert not torch.equal(later.users_B, again.users_B)
+
+
+def test_negatives_are_others_in_each_epoch_and_with_each_seed() -> None:
+    data = TrainingData(1_000, Ragged.from_pairs(np.array([0]), np.array([0]), 1))
+    pairs = Pairs(data, SamplingConfig(distribution="uniform", negatives=9))
+    batches = [next(pairs.batches(1, seed, epoch)) for seed, epoch in ((0, 1), (0, 2), (1, 1))]
+    assert len({tuple(batch.negatives.flatten().tolist()) for batch in batches}) == 3
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "popularity"])
@@ -54,9 +61,28 @@ def test_draws_that_compete_are_unseen_too() -> None:
 
 
 def test_a_user_who_saw_everything_is_left_out() -> None:
-    data = TrainingData(2, Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2))
+    histories = Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    data = TrainingData(2, histories, weights_R=np.array([5.0, 1.0, 3.0]))
     batch = first_batch(8, data, distribution="uniform", negatives=1)
     assert (batch.users_B.tolist(), batch.positives_B.tolist(), batch.negatives.tolist()) == ([1], [1], [[0]])
+    assert batch.weight_B.tolist() == [1]
+    assert first_batch(8, data, distribution="uniform", negatives=1, weights="user").weight_B.tolist() == [1.5]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_negatives_by_popularity_come_as_often_as_in_the_rows(shared: bool) -> None:
+    # item 0 is in 100 rows, the others in one or none: half of all draws are item 0
+    histories = Ragged.from_pairs(np.arange(101), np.append(np.zeros(100, dtype=np.int64), 1), 101)
+    batch = first_batch(
+        101, TrainingData(100, histories), distribution="popularity", exponent=1.0, negatives=400, shared=shared
+    )
+    drawn = batch.negatives if shared else batch.negatives[batch.users_B == 100]
+    assert 0.4 < (drawn == 0).float().mean() < 0.6
+
+
+def test_by_popularity_to_the_power_of_0_all_are_as_likely() -> None:
+    batch = first_batch(distribution="popularity", exponent=0.0, negatives=4, corrected=True)
+    np.testing.assert_allclose(batch.log_q.exp(), 1 / 30, rtol=1e-5)
 
 
 def test_the_batchs_items_follow_the_frequency_that_corrects_them() -> None:

@@ -149,6 +149,35 @@ def test_checkpoints_of_another_fit_are_refused(tmp_path: Path) -> None:
         fit(session_of(checkpoints=tmp_path, seed=1))
 
 
+ROWS_OF_ALL_KINDS: dict[str, Any] = {
+    "user_features": {"kind": np.zeros(60, dtype=np.int64)}, "weights_R": np.ones(DATA.n_rows)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"histories": Ragged(DATA.histories.offsets_U1, (DATA.histories.items_R + 1) % 50)},
+        {"user_features": {"kind": np.ones(60, dtype=np.int64)}},
+        {"weights_R": np.linspace(1, 2, DATA.n_rows)},
+        {"sampling": SamplingConfig(negatives=2)},
+        {"config": BPRMFConfig(dim=4, l2=0.5)},
+    ],
+)
+def test_whatever_decides_what_a_fit_computes_makes_it_another(changed: dict[str, Any], tmp_path: Path) -> None:
+    def run(histories: Ragged = DATA.histories, **changed: Any) -> None:
+        session = session_of("adam", epochs=1, checkpoints=tmp_path)
+        session.sampling = changed.pop("sampling", session.sampling)
+        config = changed.pop("config", CONFIG)
+        data = TrainingData(50, histories, **{**ROWS_OF_ALL_KINDS, **changed})
+        BPRMF.build(config, data).fit(data, session)
+
+    run()
+    run()
+    with pytest.raises(ValueError, match="another fit"):
+        run(**changed)
+
+
 def test_the_best_epoch_is_kept_of_equals_the_earliest() -> None:
     remember = Remember()
     session = scripted(session_of(callbacks=[remember]))
@@ -176,6 +205,17 @@ def test_a_refit_runs_all_epochs_and_keeps_the_last() -> None:
 def test_a_diverging_loss_raises_and_names_epoch_and_step(optimizer: str) -> None:
     with pytest.raises(TrainingDiverged, match=r"epoch \d+, step \d+|not finite after epoch \d+"):
         fit(session_of(optimizer, learning_rate=1e30))
+
+
+def test_a_weight_that_becomes_infinite_in_the_last_step_is_named() -> None:
+    with pytest.raises(TrainingDiverged, match="other is not finite after epoch 1"):
+        numbers(10.0, learning_rate=3e38, steps_per_epoch=1, epochs=1)
+
+
+def test_without_rows_there_is_nothing_to_train_on() -> None:
+    empty = TrainingData(3, Ragged.empty(4))
+    with pytest.raises(ValueError, match="no rows to train on"):
+        BPRMF.build(CONFIG, empty).fit(empty, session_of())
 
 
 def test_an_interrupted_fit_has_the_best_weights() -> None:
@@ -213,6 +253,19 @@ def test_training_leaves_torchs_global_stream_alone() -> None:
     torch.manual_seed(0)
     fit(session_of("adam", epochs=1))
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_layers_draw_other_numbers_in_each_epoch_and_with_each_seed() -> None:
+    class Draws(Numbers):
+        def loss(self, batch: PairBatch) -> torch.Tensor:
+            drawn.append(torch.rand(()).item())
+            return super().loss(batch)
+
+    drawn: list[float] = []
+    for seed in (0, 0, 1):
+        Draws().fit(ROWS, session_of("adam", seed=seed, epochs=2))
+    assert drawn[:2] == drawn[2:4]
+    assert len(set(drawn)) == 4
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -288,6 +341,7 @@ def history_of(*values: float | None, metric: str = "ndcg_at_10") -> list[Epoch]
         ((0.1, 0.2, 0.3), {"baseline": 0.5}, 3, 3),
         ((0.1, 0.6, 0.3), {"baseline": 0.5}, 2, 1),
         ((0.9, 0.6, 0.7), {"baseline": 0.5, "mode": "min"}, 2, 3),
+        ((0.55, 0.6), {"baseline": 0.5, "min_delta": 0.08}, 1, 2),
         # epochs without validation neither win nor count until the next one is judged
         ((None, None), {}, 2, 0),
         ((None, 0.3, None, 0.2, None), {}, 2, 2),
@@ -379,6 +433,7 @@ def test_an_epoch_has_exactly_as_many_steps_as_asked(steps: int, sizes: list[int
     model, session = numbers(steps_per_epoch=steps, epochs=2)
     assert [len(rows) for rows in model.rows] == sizes * 2
     assert [epoch.samples for epoch in session.history] == [sum(sizes)] * 2
+    assert [epoch.loss for epoch in session.history] == [1, 1]  # each row's is 1, in a batch that is not full too
 
 
 def test_steps_beyond_a_pass_see_every_row_again_in_another_order() -> None:

@@ -236,7 +236,15 @@ def test_a_model_in_closed_form_has_no_learning_curve() -> None:
     page = render(night(model=model("ease", l2=300.0)), CLOSED_FORM, SCORES, FLOOR, [])
     assert "How it learned" not in page
     assert "best epoch" not in page
-    assert "closed form" in page
+    assert "without epochs" in page
+
+
+def test_a_blend_has_a_line_for_each_member_and_what_is_unset_none() -> None:
+    members = [{"name": "ials", "dim": 128, "l2": None}, {"name": "bpr_mf", "trainer": {"seed": 3}}]
+    page = render(night(model=model("blend", members=members, weights=[0.75, 0.25])), CLOSED_FORM, SCORES, FLOOR, [])
+    assert "<th>members 1</th><td>ials, dim 128</td>" in page
+    assert "<th>members 2</th><td>bpr_mf, trainer seed 3</td>" in page
+    assert "<th>weights</th><td>0.75, 0.25</td>" in page
 
 
 def test_the_floor_is_not_compared_with_itself() -> None:

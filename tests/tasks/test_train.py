@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from models.base import Callback, Epoch, Ragged, Recommender, TrainingData
+from models.base import Callback, Epoch, FitSession, Ragged, Recommender, TrainingData
+from models.bpr_mf.model import BPRMF
 from models.bundle import Bundle, weights_hash
-from models.fitting.config import NO_WISH, TrainerConfig
+from models.fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from models.registry import make_config
 from models.serving import popularity
 from tasks.judging import Judges
@@ -125,6 +127,44 @@ def test_validation_masks_the_fitted_rows_and_cuts_the_history() -> None:
     assert shown["mrr_at_10"] == pytest.approx(1 / 4)
 
 
+@pytest.mark.parametrize(("judges", "refit", "fits"), [(None, True, 1), (JUDGES, False, 1), (JUDGES, True, 2)])
+def test_every_fit_is_told_what_rows_are_compared_with(
+    judges: Judges | None, refit: bool, fits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SamplingConfig] = []
+    real = BPRMF.fit
+
+    def told(model: BPRMF, data: TrainingData, session: FitSession) -> BPRMF:
+        asked.append(session.sampling)
+        return real(model, data, session)
+
+    monkeypatch.setattr(BPRMF, "fit", told)
+    wish = SamplingConfig(negatives=2, distribution="popularity")
+    fit(CONFIG, TRAINER.model_copy(update={"epochs": 1, "refit": refit}), wish, FITTED, KNOWN, judges)
+    assert asked == [wish] * fits
+
+
+def test_the_epoch_is_chosen_with_histories_as_long_as_those_that_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest: list[int] = []
+
+    def longest_shown(validate: Validation, model: Recommender) -> dict[str, float]:
+        longest.append(int(validate.query.histories.lengths_U.max()))
+        return {"ndcg_at_10": 0.5}
+
+    monkeypatch.setattr(Validation, "__call__", longest_shown)
+    fit(CONFIG, TRAINER, NO_WISH, FITTED, KNOWN, JUDGES, history_length=2)
+    assert longest == [2] * 5
+
+
+def test_the_refit_has_what_the_validation_rows_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    better = count()  # whatever is tried next
+    monkeypatch.setattr(Validation, "__call__", lambda self, model: {"ndcg_at_10": float(next(better))})
+    made = fit(make_config("item_knn"), TrainerConfig(), NO_WISH, FITTED, KNOWN, JUDGES)
+    unchosen = fit(make_config("item_knn"), TrainerConfig(), NO_WISH, FITTED, KNOWN, None)
+    assert made.refitted
+    assert made.model.config != unchosen.model.config
+
+
 # the step
 
 
@@ -190,14 +230,11 @@ def test_what_was_trained_is_found_and_other_settings_are_trained_anew(store: St
         train.fn(store, samples, make_config("popularity"), TRAINER),
         train.fn(store, samples, CONFIG, TRAINER.model_copy(update={"seed": 1}), NO_WISH, None, Watch()),
         train.fn(store, samples, CONFIG, TRAINER, NO_WISH, 3, Watch()),
-        train.fn(
-            store,
-            replace(samples, served=replace(samples.served, fingerprint="0")),
-            CONFIG,
-            TRAINER,
-            NO_WISH,
-            None,
-            Watch(),
-        ),
+        train.fn(store, samples, CONFIG, TRAINER, SamplingConfig(negatives=2)),
+        train.fn(store, replace(samples, split=replace(samples.split, key="0")), CONFIG, TRAINER),
     ]
-    assert len({first.key, *(other.key for other in others)}) == 5
+    for name in ("fitted", "known", "served", "seen_served"):
+        changed = replace(getattr(samples, name), fingerprint="0")
+        others.append(train.fn(store, replace(samples, **{name: changed}), CONFIG, TRAINER))
+    assert len({first.key, *(other.key for other in others)}) == 1 + len(others)
+    assert others[3].weights_sha256 != first.weights_sha256
