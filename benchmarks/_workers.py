@@ -90,8 +90,9 @@ def _run(command: list[str], blas_threads: int) -> Figures:
     quiet = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     environment = {**os.environ, **{name: str(n) for name, n in threads.items()}, **quiet}
     with tempfile.TemporaryDirectory(prefix="encore-peer-") as folder:  # RecBole writes logs where it runs
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False, cwd=folder)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
+        print(done.stderr, file=sys.stderr)
         return {"failed": f"exit status {done.returncode}"}
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures

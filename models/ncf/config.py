@@ -34,8 +34,11 @@ class NCFConfig(PairModelConfig):
     # gives .588 (8 negatives: .583), .025 .588 to .591 and .03 .580. MovieLens 100K (each user's last row but one, full
     # ranking; bpr_mf has .070) at rate .006 and batches of 1533: with l2 .02, .025 and .03 gmf has .076, .078 and .079.
     recommended: ClassVar[dict[str, Any]] = {
-        "optimizer": "adam", "learning_rate": 0.006, "epochs": 25, "patience": 5, "batch_size": 8192,
+        "optimizer": "adam", "learning_rate": 0.006, "epochs": 25, "patience": 5,
     }  # fmt: skip
+    largest_batch: ClassVar[int] = 8192
+    """What `trainer.batch_size` is on many rows. It depends on the data, so it is no recommended value: the fit
+    chooses it."""
     steps: ClassVar[int] = 64
     """Of an epoch at least, where `trainer.batch_size` is left unset: on few rows the batches are smaller."""
 
@@ -43,7 +46,7 @@ class NCFConfig(PairModelConfig):
         """With a batch size, if it has none, that gives enough steps on so many rows."""
         if trainer.batch_size is not None:
             return trainer
-        size = max(1, min(self.recommended["batch_size"], n_rows // self.steps))
+        size = max(1, min(self.largest_batch, n_rows // self.steps))
         return trainer.model_copy(update={"batch_size": size})
 
     @property
@@ -123,11 +126,11 @@ class NeuMFConfig(_GMFFields, _MLPFields):
     name: Literal["neumf"] = "neumf"
 
     # Searched as above. MovieLens 1M: (64, 32, 16, 8) without dropout .579 after 12 epochs, then it overfits; these
-    # with dropout .3 .587 after 15, still rising (gmf there: .586), with .2 not measured. MovieLens 100K: .075, with
-    # dropout .3 .079, with .2 .078; .3 is too much for the few rows of the contract test. Pretrained on MovieLens 1M:
-    # the GMF alone has .591; with an MLP of .530 the first scores have .584, .593, .594 and .592 by alpha of .5, .7, .8
-    # and .9; with one of .469 (12 epochs at a dropout of .3) .590 by .9, and two epochs of fine-tuning by .02 and by .1
-    # make that .591 and .592.
+    # with dropout .3 .587 after 15, still rising (gmf there: .586); .2 was not tried there before the test (.593; gmf
+    # .594). MovieLens 100K: .075, with dropout .3 .079, with .2 .078; .3 is too much for the few rows of the contract
+    # test. Pretrained on MovieLens 1M: the GMF alone has .591; with an MLP of .530 the first scores have .584, .593,
+    # .594 and .592 by alpha of .5, .7, .8 and .9; with one of .469 .590 by .9, and two epochs of fine-tuning by .02 and
+    # by .1 make that .591 and .592.
     tower: Widths = (128, 32, 16, 8)
     """Widths of the layers, as the paper counts them: the first is that of a user's and an item's vector side by side,
     so each has half that length."""

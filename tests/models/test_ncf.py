@@ -469,8 +469,11 @@ def test_small_data_gets_smaller_batches_and_a_wish_is_kept() -> None:
     session = FitSession(TrainerConfig(epochs=1, device="cpu"))
     GMF.build(GMFConfig(dim=4), LOG).fit(LOG, session)
     assert session.trainer.batch_size == LOG.n_rows // GMFConfig.steps
+    again = FitSession(GMFConfig().complete(TrainerConfig(epochs=1, device="cpu")))  # as a night completes it before
+    GMF.build(GMFConfig(dim=4), LOG).fit(LOG, again)
+    assert again.trainer == session.trainer
     config = GMFConfig()
-    assert config.with_batches(TrainerConfig(), 10**7).batch_size == config.recommended["batch_size"]
+    assert config.with_batches(TrainerConfig(), 10**7).batch_size == config.largest_batch
     assert config.with_batches(TrainerConfig(), 10 * config.steps).batch_size == 10
     assert config.with_batches(TrainerConfig(), 3).batch_size == 1
     assert config.with_batches(TrainerConfig(batch_size=77), 3).batch_size == 77
