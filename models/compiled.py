@@ -14,6 +14,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FAST_MATH = {"reassoc", "contract"}
 
 
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""What a counter for `mixed` is raised by from one number to the next."""
+MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
 def compiled(parallel: bool = False) -> Callable[[Function], Function]:
     """Compiles a function at its first call and keeps the machine code beside the source for later processes.
 
@@ -24,6 +30,15 @@ def compiled(parallel: bool = False) -> Callable[[Function], Function]:
         return cast(Function, make(function))
 
     return decorate
+
+
+@compiled()
+def mixed(state: np.uint64) -> np.uint64:
+    """A random 64-bit number from a counter: splitmix64, Steele et al., OOPSLA 2014."""
+    z = state
+    z = (z ^ (z >> np.uint64(30))) * MIX_1
+    z = (z ^ (z >> np.uint64(27))) * MIX_2
+    return z ^ (z >> np.uint64(31))
 
 
 @compiled()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import prange
 
 from ..base import Ragged
-from ..compiled import compiled, holds
+from ..compiled import GOLDEN, compiled, holds, mixed
 from ..fitting.samplers import stream
 
 Ints = npt.NDArray[np.int64]
@@ -27,10 +27,6 @@ MAX_GROUPS = 16
 """More would serve more threads, but each step between two barriers gets shorter: 16 keep 16 threads busy."""
 MAX_TRIES = 64
 """Draws for one negative. A user who saw 90% of a group misses one sample in a thousand."""
-
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -159,18 +155,9 @@ def _fill_cells(
 
 
 @compiled()
-def _mix(state: np.uint64) -> np.uint64:
-    """A random 64-bit number from a counter: splitmix64, Steele et al., OOPSLA 2014."""
-    z = state
-    z = (z ^ (z >> np.uint64(30))) * MIX_1
-    z = (z ^ (z >> np.uint64(27))) * MIX_2
-    return z ^ (z >> np.uint64(31))
-
-
-@compiled()
 def _below(state: np.uint64, n: int) -> np.int64:
     """A number in 0..n-1 from a counter. Off from uniform by less than n / 2**32."""
-    return np.int64(((_mix(state) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+    return np.int64(((mixed(state) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
 
 
 @compiled()
@@ -237,6 +224,6 @@ def _run_blocks(
     for b in prange(len(starts_B)):
         loss_B[b], samples_B[b] = _run_block(
             pairs_R2, starts_B[b], ends_B[b], item_G, pool_starts_B[b], pool_ends_B[b], seen_offsets_U1, seen_items_R,
-            user_UD, item_ID, bias_G, rate, l2, use_bias, _mix(_mix(state) + np.uint64(b)),
+            user_UD, item_ID, bias_G, rate, l2, use_bias, mixed(mixed(state) + np.uint64(b)),
         )  # fmt: skip
     return loss_B, samples_B

@@ -11,10 +11,11 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import linear
 
 from ..base import TrainingData
 from ..fitting.samplers import stream
+from ..nn.dropout import dropout
 from ..nn.gather import gather
 from .config import GMFConfig, MLPConfig, NeuMFConfig
 from .kernel import products, row_sums
