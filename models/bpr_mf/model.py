@@ -17,7 +17,7 @@ from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import PairModelConfig, choose_hardest, pair_loss
 from ..fitting.pairs import PairBatch
-from ..fitting.samplers import stream
+from ..fitting.samplers import fill_normal
 from ..fitting.trainer import Pass
 from ..nn.gather import gather
 from . import kernel
@@ -98,10 +98,9 @@ class BPRMF(GradientModel):
         return cls(config, data)
 
     def initialise(self, seed: int) -> None:
+        for name, vectors in (("user", self.user_UD), ("item", self.item_ID)):
+            fill_normal(vectors, self.config.init_std, seed, "bpr_mf", "initialise", name)
         with torch.no_grad():
-            for name, vectors in (("user", self.user_UD), ("item", self.item_ID)):
-                draw = stream(seed, "bpr_mf", "initialise", name).standard_normal(vectors.shape, dtype=np.float32)
-                vectors.copy_(torch.from_numpy(draw * np.float32(self.config.init_std)))
             self.bias_I.zero_()
 
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:

@@ -28,6 +28,13 @@ def stream(seed: int, *purpose: str | int) -> Generator:
     return np.random.default_rng([seed, *words])
 
 
+@torch.no_grad()
+def fill_normal(tensor: Tensor, std: float, seed: int, *purpose: str | int) -> None:
+    """Fills it with normal numbers from a stream of their own: a model's first vectors."""
+    draw = stream(seed, *purpose).standard_normal(tensor.shape, dtype=np.float32)
+    tensor.copy_(torch.from_numpy(draw * np.float32(std)))
+
+
 class SeenItems:
     """Answers which items a user has in the fitted rows."""
 

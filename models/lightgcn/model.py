@@ -18,7 +18,7 @@ from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import LossName, PairModelConfig, choose_hardest, pair_loss
 from ..fitting.pairs import PairBatch
-from ..fitting.samplers import stream
+from ..fitting.samplers import fill_normal
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
 from ..sparse import Csr, times_dense
@@ -113,10 +113,8 @@ class LightGCN(GradientModel):
         return cls(config, data)
 
     def initialise(self, seed: int) -> None:
-        with torch.no_grad():
-            for name, vectors in (("user", self.user_UD), ("item", self.item_ID)):
-                draw = stream(seed, "lightgcn", "initialise", name).standard_normal(vectors.shape, dtype=np.float32)
-                vectors.copy_(torch.from_numpy(draw * np.float32(self.config.init_std)))
+        for name, vectors in (("user", self.user_UD), ("item", self.item_ID)):
+            fill_normal(vectors, self.config.init_std, seed, "lightgcn", "initialise", name)
 
     def train(self, mode: bool = True) -> Self:
         self._vectors = None

@@ -8,13 +8,12 @@ from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..base import TrainingData
-from ..fitting.samplers import stream
+from ..fitting.samplers import fill_normal
 from ..nn.dropout import dropout
 from ..nn.gather import gather
 from .config import GMFConfig, MLPConfig, NeuMFConfig
@@ -57,7 +56,7 @@ class Product(Part):
 
     def initialise(self, seed: int, std: float) -> None:
         for name, table in (("user", self.user_UD), ("item", self.item_ID)):
-            fill(table, std, seed, "gmf", name)
+            fill_normal(table, std, seed, "gmf", name, "initialise")
         if self.bias_I is not None:
             self.bias_I.zero_()
         # Ones make it a plain dot product to begin with.
@@ -125,10 +124,11 @@ class Tower(Part):
 
     def initialise(self, seed: int, std: float) -> None:
         for name, table in (("user", self.user_UE), ("item", self.item_IE)):
-            fill(table, std, seed, "mlp", name)
+            fill_normal(table, std, seed, "mlp", name, "initialise")
         for number, dense in enumerate([*(layer.linear for layer in self._layers), self.output]):
             # As the paper's code: Glorot and Bengio, AISTATS 2010.
-            fill(dense.weight, (2 / sum(dense.weight.shape)) ** 0.5, seed, "mlp", "layer", number)
+            glorot = (2 / sum(dense.weight.shape)) ** 0.5
+            fill_normal(dense.weight, glorot, seed, "mlp", "layer", number, "initialise")
             dense.bias.zero_()
         for layer in self._layers:
             if layer.norm is not None:
@@ -187,9 +187,3 @@ class Tower(Part):
         """[U, H] and [I, H], whose sums are the first layer's before its relu."""
         half = self.item_IE.shape[1]
         return linear(user_UE, weight_HE[:, :half], bias_H), linear(self.item_IE, weight_HE[:, half:])
-
-
-def fill(parameter: Tensor, std: float, seed: int, *purpose: str | int) -> None:
-    """Normal numbers from a stream of their own."""
-    draw = stream(seed, *purpose, "initialise").standard_normal(parameter.shape, dtype=np.float32)
-    parameter.copy_(torch.from_numpy(draw * np.float32(std)))

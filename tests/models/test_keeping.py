@@ -22,7 +22,7 @@ from models.fitting.optimizers import make_optimizer
 from models.fitting.stopping import look_back
 from models.ncf.config import GMFConfig
 from models.ncf.model import GMF
-from tests.factories import random_log
+from tests.factories import KillAfter, Killed, random_log
 
 DATA = random_log(60, 50, 1_500, seed=0)
 CONFIG = BPRMFConfig(dim=4)
@@ -30,19 +30,6 @@ EPOCHS = 6
 NDCG = [0.1, 0.3, 0.2, 0.3, 0.4, 0.15]
 """Validation results that the tests hand to the trainer: better in epochs 1, 2 and 5."""
 EACH = "{epoch}.safetensors"
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the program expects it."""
-
-
-class KillAfter(Callback):
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_epoch_end(self, model: Recommender, epoch: Epoch) -> None:
-        if epoch.number == self.epoch:
-            raise Killed
 
 
 class Remember(Callback):

@@ -20,26 +20,13 @@ from models.fitting.pairs import PairBatch
 from models.fitting.schedule import share_of_rate
 from models.fitting.stopping import look_back
 from models.ranking.metrics import all_metrics
-from tests.factories import random_log
+from tests.factories import KillAfter, Killed, random_log
 
 DATA = random_log(60, 50, 1_500, seed=0)
 CONFIG = BPRMFConfig(dim=4)
 EPOCHS = 5
 NDCG = [0.1, 0.3, 0.2, 0.3, 0.15]
 """Validation results that the tests hand to the trainer; the best is epoch 2, and 4 is as good."""
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the program expects it."""
-
-
-class KillAfter(Callback):
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_epoch_end(self, model: Recommender, epoch: Epoch) -> None:
-        if epoch.number == self.epoch:
-            raise Killed
 
 
 class Remember(Callback):
