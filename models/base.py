@@ -15,71 +15,22 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .fitting.config import SamplingConfig, TrainerConfig
+from .ragged import IntArray as IntArray
+from .ragged import Ragged as Ragged
+from .windows import Windows as Windows
 
-IntArray = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 FloatArray = npt.NDArray[np.float64] | npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """A list of items for each user, in one array: user u's are `items_R[offsets_U1[u]:offsets_U1[u + 1]]`."""
+class Feature:
+    """A categorical column of users or items."""
 
-    offsets_U1: npt.NDArray[np.int64]
-    items_R: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.offsets_U1) - 1
-
-    @property
-    def lengths_U(self) -> npt.NDArray[np.int64]:
-        return np.diff(self.offsets_U1)
-
-    @property
-    def users_R(self) -> npt.NDArray[np.int32]:
-        """The user of each row."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), self.lengths_U)
-
-    @classmethod
-    def from_pairs(cls, users_R: IntArray, items_R: IntArray, n_users: int) -> Self:
-        """Groups rows by user and keeps their order within a user: sort by time first."""
-        order_R = np.argsort(users_R, kind="stable")
-        offsets_U1 = np.concatenate([[0], np.cumsum(np.bincount(users_R, minlength=n_users))]).astype(np.int64)
-        return cls(offsets_U1, np.ascontiguousarray(items_R[order_R], dtype=np.int32))
-
-    @classmethod
-    def empty(cls, n_users: int) -> Self:
-        return cls(np.zeros(n_users + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
-
-    def row(self, user: int) -> npt.NDArray[np.int32]:
-        return self.items_R[self.offsets_U1[user] : self.offsets_U1[user + 1]]
-
-    def take(self, users_U: IntArray) -> Self:
-        """The lists of these users, in this order; an unknown user (-1) has an empty one."""
-        users_U = np.asarray(users_U, dtype=np.int64)
-        known_U = users_U >= 0
-        safe_U = np.where(known_U, users_U, 0)
-        starts_U = self.offsets_U1[safe_U]
-        lengths_U = np.where(known_U, self.offsets_U1[safe_U + 1] - starts_U, 0)
-        offsets_U1 = np.concatenate([[0], np.cumsum(lengths_U)]).astype(np.int64)
-        index_R = np.arange(offsets_U1[-1]) + np.repeat(starts_U - offsets_U1[:-1], lengths_U)
-        return type(self)(offsets_U1, self.items_R[index_R])
-
-    def latest(self, n: int) -> Self:
-        """Each list cut to its last n items."""
-        kept_U = np.minimum(self.lengths_U, n)
-        from_end_R = np.repeat(self.offsets_U1[1:], self.lengths_U) - np.arange(len(self.items_R))
-        offsets_U1 = np.concatenate([[0], np.cumsum(kept_U)]).astype(np.int64)
-        return type(self)(offsets_U1, self.items_R[from_end_R <= n])
-
-    def as_sets(self) -> Self:
-        """The same lists, each ascending and without repeats: what masks and look-ups need."""
-        users_R = self.users_R
-        order_R = np.lexsort((self.items_R, users_R))
-        users_R, items_R = users_R[order_R], self.items_R[order_R]
-        new_R = np.ones(len(items_R), dtype=bool)
-        new_R[1:] = (users_R[1:] != users_R[:-1]) | (items_R[1:] != items_R[:-1])
-        return type(self).from_pairs(users_R[new_R], items_R[new_R], len(self))
+    codes_N: IntArray
+    """One code for each user or item; 0 is unknown."""
+    size: int
+    """Codes are below this, also those that no user or item here has."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +40,15 @@ class TrainingData:
     n_items: int
     histories: Ragged
     """Each user's fitted items, oldest first. Users known only from elsewhere have empty histories."""
-    user_features: Mapping[str, IntArray] = field(default_factory=dict)
-    """Feature name to one code per user, [U]; 0 is unknown."""
-    item_features: Mapping[str, IntArray] = field(default_factory=dict)
-    """Feature name to one code per item, [I]; 0 is unknown."""
+    user_features: Mapping[str, Feature] = field(default_factory=dict)
+    """By name, one code per user."""
+    item_features: Mapping[str, Feature] = field(default_factory=dict)
+    """By name, one code per item."""
     weights_R: FloatArray | None = None
     """What each row of `histories` weighs in the loss of gradient models, above 0; None: all the same."""
+    windows: Windows | None = None
+    """The rows of `histories`, in their order, each with the items before it, as they were stored; None: models that
+    need them make them from the histories."""
 
     @property
     def n_users(self) -> int:
@@ -113,6 +67,8 @@ class Query:
     """User indices; -1 is a user whom the model was not fitted on."""
     histories: Ragged
     """What each of these users is known to have consumed by now, oldest first, [U] lists."""
+    features: Mapping[str, IntArray] = field(default_factory=dict)
+    """By name, one code for each of these users; 0 is unknown, and so is every code of a name that is missing."""
 
     def __len__(self) -> int:
         return len(self.users_U)
@@ -168,6 +124,16 @@ class Recommender(ABC):
     personalised: ClassVar[bool] = True
     """False for a model that shows everyone the same: the tests of taste skip it."""
 
+    @property
+    def folds_in(self) -> bool:
+        """Whether a user who was not fitted is scored by the history: else the guess is the same for all of them."""
+        return False
+
+    @property
+    def features_used(self) -> tuple[str, ...]:
+        """The user features by which it scores a user without a history."""
+        return ()
+
     config: ModelConfig
 
     @classmethod
@@ -202,6 +168,10 @@ class Recommender(ABC):
 
 class TrainingDiverged(RuntimeError):
     """The loss or a weight is not a finite number."""
+
+
+class NoSuchFeature(ValueError):
+    """`model.features` names a column that the data has not. The message names those that there are."""
 
 
 class WrongStart(ValueError):

@@ -19,6 +19,17 @@ class ModelConfig(Frozen):
 
     recommended: ClassVar[dict[str, Any]] = {}
     """TrainerConfig fields that suit this model, used where the user sets none. Say beside them how they were found."""
+    reads_windows: ClassVar[bool] = False
+    """Whether it is fitted on rows with the items before them, which a night stores."""
+
+    @property
+    def shown(self) -> int | None:
+        """How many of a user's latest items it is shown; None: all."""
+        return None
+
+    def showing(self, length: int | None) -> "ModelConfig":
+        """A copy that is shown so many. Raises ValueError where its own field says something else."""
+        return self
 
     def models_used(self) -> tuple[str, ...]:
         """Names of the models that this one is made of: their code decides what it computes."""

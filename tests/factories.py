@@ -14,7 +14,7 @@ from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender,
 from models.bundle import Bundle
 from models.config import ModelConfig
 from models.fitting.config import TrainerConfig
-from models.fitting.pairs import PairBatch
+from models.fitting.opponents import PairBatch
 from models.ids import IdMap
 from models.registry import build, make_config
 from tasks.schema import INTERACTIONS

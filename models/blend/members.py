@@ -76,6 +76,11 @@ def _identity(member: Member, session: FitSession, data: TrainingData) -> str:
     digest = hashlib.sha256(json.dumps([words, data.n_items, session.validate is not None]).encode())
     features = [*sorted(data.user_features.items()), *sorted(data.item_features.items())]
     weights = [] if data.weights_R is None else [data.weights_R]
-    for array in (data.histories.offsets_U1, data.histories.items_R, *weights, *(codes for _, codes in features)):
+    for array in (
+        data.histories.offsets_U1,
+        data.histories.items_R,
+        *weights,
+        *(feature.codes_N for _, feature in features),
+    ):
         digest.update(array.tobytes())
     return digest.hexdigest()

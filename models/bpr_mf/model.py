@@ -16,7 +16,7 @@ from ..base import FitSession, Query, TrainingData, TrainingDiverged
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import PairModelConfig, choose_hardest, pair_loss
-from ..fitting.pairs import PairBatch
+from ..fitting.opponents import PairBatch
 from ..fitting.samplers import fill_normal
 from ..fitting.trainer import Pass
 from ..nn.gather import gather

@@ -225,14 +225,17 @@ class SamplingConfig(Frozen):
 
     negatives: PositiveInt | None = None
     """Items beside each row that its user has not seen, drawn anew each epoch."""
-    distribution: Literal["uniform", "popularity", "in_batch"] | None = None
-    """Where they come from: all items alike, by popularity to the power of `exponent`, or the batch's other rows."""
+    distribution: Literal["uniform", "popularity", "log_uniform", "in_batch"] | None = None
+    """Where they come from: all items alike, by popularity to the power of `exponent`, by the logarithm of the rank in
+    popularity (Zipf's law), or the batch's other rows."""
     exponent: Annotated[float, Field(ge=0, le=10)] | None = None
     """For popularity: 0 draws all items alike, 1 as often as they are in the rows; .75 where unset."""
     hardest_of: PositiveInt | None = None
     """Each negative is the highest scored of so many draws (Zhang et al., SIGIR 2013); 1 takes them as they come."""
     shared: bool | None = None
     """For sampled_softmax: all rows of a batch get the same `negatives`, so that thousands cost one matrix product."""
+    stored: bool = False
+    """For mind, youtube_dnn and caser: the negatives are drawn once and stored beside the rows, not anew each epoch."""
     weights: Literal["equal", "user", "item"] = "equal"
     """What a row weighs in the loss: user: all users weigh the same, however many rows they have; item: likewise."""
 

@@ -10,21 +10,26 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
 from ..base import TrainingData
 from ..config import ModelConfig
 from ..nn import losses
+from ..nn.gather import gather
+from ..nn.log_sum import log_sum_exp
 from .config import SamplingConfig, named
-from .pairs import PairBatch, Pairs
+from .opponents import PairBatch
+from .pairs import Pairs
 
-LossName = Literal["bpr", "hinge", "exponential", "warp", "log_loss", "mse", "mae", "softmax", "sampled_softmax"]
+LossName = Literal[
+    "bpr", "hinge", "exponential", "warp", "log_loss", "mse", "mae", "gbce", "softmax", "sampled_softmax"
+]
 Score = Callable[[Tensor, Tensor], Tensor]
 """[B, N] from users [B] and items: [B, N], each row's own, or [C], the same for all rows."""
-LogSum = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""[B] from users [B], items [C], offsets [C], masked [B, C]: log sum exp(score / temperature + offset), over the items
-that are not masked. For scores that are products of vectors, `nn.log_sum` has it at a fraction of the cost."""
+LogSum = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""[B] from users [B], items [C], offsets [C], masked [B, C] or None: log sum exp(score / temperature + offset), over
+the items that are not masked. For scores that are products of vectors, `nn.log_sum` has it at a fraction of the cost."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,28 @@ class Rule:
     """Said where other negatives are asked for."""
 
 
+TABLES = ("uniform", "popularity", "log_uniform")
 DRAWN = (
-    "it compares a row with items that its user has not seen: sample.distribution is uniform or popularity "
-    "(in_batch is for the loss sampled_softmax)"
+    "it compares a row with items that its user has not seen: sample.distribution is uniform, popularity or "
+    "log_uniform (in_batch is for the loss sampled_softmax)"
 )
 UNIFORM = "it tells a rank from the number of uniform draws up to the first mistake: sample.distribution is uniform"
 # The one table of what goes together. Every loss goes with every model of pairs, but what needs the scores of all
 # candidates for all rows (softmax, in_batch and shared negatives) only with those whose score is a product of vectors.
 RULES: dict[LossName, Rule] = {
-    "bpr": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
-    "hinge": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
-    "exponential": Rule("pairs", ("uniform", "popularity"), 1, DRAWN),
+    "bpr": Rule("pairs", TABLES, 1, DRAWN),
+    "hinge": Rule("pairs", TABLES, 1, DRAWN),
+    "exponential": Rule("pairs", TABLES, 1, DRAWN),
     "warp": Rule("pairs", ("uniform",), 10, UNIFORM),
-    "log_loss": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
-    "mse": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
-    "mae": Rule("labels", ("uniform", "popularity"), 4, DRAWN),
-    "sampled_softmax": Rule("candidates", ("uniform", "popularity", "in_batch"), 64, ""),
+    "log_loss": Rule("labels", TABLES, 4, DRAWN),
+    "mse": Rule("labels", TABLES, 4, DRAWN),
+    "mae": Rule("labels", TABLES, 4, DRAWN),
+    "gbce": Rule("labels", TABLES, 256, DRAWN),
+    "sampled_softmax": Rule("candidates", (*TABLES, "in_batch"), 64, ""),
     "softmax": Rule("candidates", (), None, "it compares a row with every item, so leave that unset"),
 }
 TOO_DEAR = "every row would go with every candidate through its layers"
-LABELS = {"log_loss": losses.log_loss, "mse": losses.mse, "mae": losses.mae}
+LABELS = {"log_loss": losses.log_loss, "mse": losses.mse, "mae": losses.mae, "gbce": losses.log_loss}
 PAIRS = {"bpr": losses.bpr, "hinge": losses.hinge, "exponential": losses.exponential}
 
 
@@ -67,11 +74,15 @@ class PairModelConfig(ModelConfig):
 
     loss: LossName = "bpr"
     """What the scores are trained by: bpr, hinge, exponential or warp (above unseen items), log_loss, mse or mae
-    (1 for a row, 0 for unseen items), softmax or sampled_softmax (the most probable of all or of drawn items)."""
+    (1 for a row, 0 for unseen items), gbce (log_loss that counters its few negatives), softmax or sampled_softmax (the
+    most probable of all or of drawn items)."""
     positive_weight: PositiveFloat = 1.0
     """For log_loss, mse and mae: what a row weighs beside each of its negatives."""
     temperature: PositiveFloat = 1.0
     """For the softmaxes: scores are divided by it."""
+    calibration: float = Field(0.75, ge=0, le=1)
+    """For gbce: 0 is log_loss, 1 makes the scores probabilities as if no negative had been left out (Petrov &
+    Macdonald, RecSys 2023: t)."""
 
     factorised: ClassVar[bool] = True
     """Whether the score is a product of vectors, so that many items for many users cost one matrix product."""
@@ -82,10 +93,13 @@ class PairModelConfig(ModelConfig):
     def _loss_makes_sense(self) -> Self:
         if self.loss == "softmax" and not self.factorised:
             raise ValueError(f"the loss softmax and {self.name}: {TOO_DEAR}; take sampled_softmax")
-        if self.positive_weight != 1 and RULES[self.loss].compares != "labels":
-            raise ValueError(f"positive_weight has no meaning for the loss {self.loss}: it has no labels")
+        if self.positive_weight != 1 and (RULES[self.loss].compares != "labels" or self.loss == "gbce"):
+            why = "it is what calibration gives" if self.loss == "gbce" else "it has no labels"
+            raise ValueError(f"positive_weight has no meaning for the loss {self.loss}: {why}")
         if self.temperature != 1 and RULES[self.loss].compares != "candidates":
             raise ValueError(f"temperature has no meaning for the loss {self.loss}: it is no softmax")
+        if self.calibration != 0.75 and self.loss != "gbce":
+            raise ValueError(f"calibration has no meaning for the loss {self.loss}: it is for gbce")
         return self
 
     def complete_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
@@ -109,7 +123,7 @@ class PairModelConfig(ModelConfig):
         usual: dict[str, Any] = {"distribution": "uniform", "negatives": rule.negatives, "hardest_of": 1}
         own = self.sampling if self.loss == type(self).model_fields["loss"].default else {}
         kind = {name: value for name, value in asked.items() if name not in ("negatives", "exponent")}
-        filled = usual | {"shared": False}
+        filled = usual | {"shared": False, "stored": False}
         if kind.items() <= (filled | own).items():
             filled |= own
         filled |= asked
@@ -118,6 +132,13 @@ class PairModelConfig(ModelConfig):
         return {"exponent": 0.75, **filled} if filled["distribution"] == "popularity" else filled
 
     def _refuse_nonsense(self, sampling: SamplingConfig, rule: Rule) -> None:
+        if sampling.stored and not self.reads_windows:
+            raise ValueError(f"sample.stored and {self.name}: it does not learn from stored rows; leave it unset")
+        if sampling.stored and (sampling.shared or sampling.distribution == "in_batch" or sampling.hardest_of != 1):
+            raise ValueError(
+                "sample.stored keeps each row's own negatives: it goes with neither in_batch, sample.shared nor "
+                "sample.hardest_of"
+            )
         if not self.factorised and sampling.distribution == "in_batch":
             raise ValueError(
                 f"sample.distribution in_batch and {self.name}: {TOO_DEAR}; it is uniform or popularity there"
@@ -156,12 +177,31 @@ def pair_loss(
             label_BN = torch.zeros_like(score_BN)
             label_BN[:, 0] = 1
             loss_BN = LABELS[config.loss](score_BN, label_BN)
-            loss_B = (loss_BN.sum(dim=1) + (config.positive_weight - 1) * loss_BN[:, 0]) / score_BN.shape[1]
+            weight = config.positive_weight
+            if config.loss == "gbce":
+                weight = losses.gbce_weight(score_BN.shape[1] - 1, n_items, config.calibration)
+            loss_B = (loss_BN.sum(dim=1) + (weight - 1) * loss_BN[:, 0]) / score_BN.shape[1]
         elif config.loss == "warp":
             loss_B = losses.warp(score_BN[:, 0], score_BN[:, 1:], n_items)
         else:
             loss_B = PAIRS[config.loss](score_BN[:, :1], score_BN[:, 1:]).mean(dim=1)
     return (batch.weight_B * loss_B).mean()
+
+
+def vector_loss(config: PairModelConfig, batch: PairBatch, row_BD: Tensor, item_ID: Tensor) -> Tensor:
+    """`pair_loss` where the score is the product of a vector that each row brings along, and the item's.
+
+    Draws that compete for a place are compared by it too."""
+
+    def affinity(users_B: Tensor, items: Tensor) -> Tensor:
+        vectors = gather(item_ID, items)
+        return row_BD @ vectors.T if items.ndim == 1 else torch.einsum("bd,bnd->bn", row_BD, vectors)
+
+    def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor | None) -> Tensor:
+        item_CD = item_ID if len(items_C) == len(item_ID) and masked_BC is None else gather(item_ID, items_C)
+        return log_sum_exp(row_BD / config.temperature, item_CD, offset_C, masked_BC)
+
+    return pair_loss(config, choose_hardest(batch, affinity), affinity, len(item_ID), log_sum)
 
 
 @torch.no_grad()
@@ -182,8 +222,11 @@ def _against_candidates(
     """[B] the softmax of each row's item among all items, the batch's, those shared by the batch, or its own draws."""
     n, device = len(batch), batch.users_B.device
     if config.loss == "softmax":
-        score_BI = score(batch.users_B, torch.arange(n_items, device=device)) / config.temperature
-        return losses.softmax(score_BI, batch.positives_B)
+        every_I = torch.arange(n_items, device=device)
+        if log_sum is None:
+            return losses.softmax(score(batch.users_B, every_I) / config.temperature, batch.positives_B)
+        own_B = score(batch.users_B, batch.positives_B[:, None])[:, 0] / config.temperature
+        return log_sum(batch.users_B, every_I, torch.zeros(n_items, device=device), None) - own_B
     first_B = torch.zeros(n, dtype=torch.int64, device=device)
     if batch.negatives.ndim == 2:
         candidates_BC = torch.cat([batch.positives_B[:, None], batch.negatives], dim=1)

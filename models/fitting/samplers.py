@@ -110,9 +110,24 @@ def popularity_table(items_R: IntArray, n_items: int, exponent: float) -> AliasT
     return AliasTable(np.maximum(np.bincount(items_R, minlength=n_items), 1).astype(np.float64) ** exponent)
 
 
-def popularity_negatives(
-    users_B: IntArray, seen: SeenItems, table: AliasTable, rng: Generator
-) -> npt.NDArray[np.int64]:
+def log_uniform_table(items_R: IntArray, n_items: int) -> AliasTable:
+    """Items by their rank in popularity, from 0 and of equals by index: as often as log((rank + 2) / (rank + 1)).
+
+    That is Zipf's law, and what others draw the candidates of a sampled softmax by (Jean et al., ACL 2015)."""
+    count_I = np.bincount(items_R, minlength=n_items)
+    rank_I = np.empty(n_items, dtype=np.int64)
+    rank_I[np.argsort(-count_I, kind="stable")] = np.arange(n_items)
+    return AliasTable(np.log((rank_I + 2) / (rank_I + 1)))
+
+
+def item_table(items_R: IntArray, n_items: int, distribution: str | None, exponent: float | None) -> AliasTable | None:
+    """What `sample.distribution` draws items by; None where it needs no table."""
+    if distribution == "popularity":
+        return popularity_table(items_R, n_items, exponent or 0.0)
+    return log_uniform_table(items_R, n_items) if distribution == "log_uniform" else None
+
+
+def table_negatives(users_B: IntArray, seen: SeenItems, table: AliasTable, rng: Generator) -> npt.NDArray[np.int64]:
     """[B] for each user an item that they have not seen, such items as likely as the table says.
 
     Raises ValueError if a user has seen them all."""

@@ -201,11 +201,13 @@ def _identity(model: Trainable, data: TrainingData, session: FitSession, start: 
     digest.update(f"{data.n_items} {session.validate is not None}".encode())
     digest.update(data.histories.offsets_U1.tobytes())
     digest.update(data.histories.items_R.tobytes())
-    digest.update(b"" if data.weights_R is None else data.weights_R.tobytes())
+    stored_WN = None if data.windows is None else data.windows.negatives_WN
+    for optional in (data.weights_R, stored_WN):
+        digest.update(b"" if optional is None else optional.tobytes())
     for features in (data.user_features, data.item_features):
-        for name, codes in sorted(features.items()):
+        for name, feature in sorted(features.items()):
             digest.update(name.encode())
-            digest.update(codes.tobytes())
+            digest.update(f"{feature.size}".encode() + feature.codes_N.tobytes())
     return digest.hexdigest()
 
 

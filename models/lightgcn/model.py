@@ -17,7 +17,7 @@ from ..base import FitSession, Query, Ragged, TrainingData
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import LossName, PairModelConfig, choose_hardest, pair_loss
-from ..fitting.pairs import PairBatch
+from ..fitting.opponents import PairBatch
 from ..fitting.samplers import fill_normal
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
@@ -137,7 +137,7 @@ class LightGCN(GradientModel):
             user_BD, item_D = vectors(users_B, items)
             return user_BD @ item_D.T if items.ndim == 1 else torch.einsum("bd,bnd->bn", user_BD, item_D)
 
-        def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor) -> Tensor:
+        def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor | None) -> Tensor:
             user_BD, item_CD = vectors(users_B, items_C)
             return log_sum_exp(user_BD / self.config.temperature, item_CD, offset_C, masked_BC)
 

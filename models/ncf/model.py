@@ -18,7 +18,7 @@ from ..base import FitSession, Query, TrainingData
 from ..fitting.config import TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import Score, choose_hardest, pair_loss
-from ..fitting.pairs import PairBatch
+from ..fitting.opponents import PairBatch
 from ..fitting.trainer import Pass
 from .config import GMFConfig, MLPConfig, NCFConfig
 from .parts import Part, Product, Tower

@@ -19,14 +19,16 @@ LOWEST = np.float32(-87.0)
 """The exponential of less is no normal number in float32; this far below the highest, nothing is lost."""
 
 
-def log_sum_exp(left_BD: Tensor, right_CD: Tensor, offset_C: Tensor, masked_BC: Tensor) -> Tensor:
+def log_sum_exp(left_BD: Tensor, right_CD: Tensor, offset_C: Tensor, masked_BC: Tensor | None = None) -> Tensor:
     """[B] log sum over c of exp(left · right_c + offset_c), without the masked; minus infinity where all are masked.
 
     The offsets get no gradient. On a CPU the product is held once, where torch's own operations hold it five times and
     read it from memory a dozen times; and NumPy's OpenBLAS is faster than torch's MKL on AMD processors."""
     if left_BD.device.type != "cpu":
-        logit_BC = torch.addmm(offset_C, left_BD, right_CD.T).masked_fill(masked_BC, -torch.inf)
-        return logit_BC.logsumexp(dim=1)
+        logit_BC = torch.addmm(offset_C, left_BD, right_CD.T)
+        return (logit_BC if masked_BC is None else logit_BC.masked_fill(masked_BC, -torch.inf)).logsumexp(dim=1)
+    if masked_BC is None:
+        masked_BC = torch.zeros(1, len(right_CD), dtype=torch.bool)  # one row for all
     summed_B: Tensor = _LogSumExp.apply(left_BD, right_CD, offset_C, masked_BC)  # type: ignore[no-untyped-call]
     return summed_B
 
@@ -34,7 +36,7 @@ def log_sum_exp(left_BD: Tensor, right_CD: Tensor, offset_C: Tensor, masked_BC: 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left_BD: Tensor, right_CD: Tensor, offset_C: Tensor, masked_BC: Tensor) -> Tensor:
-        n, n_candidates = masked_BC.shape
+        n, n_candidates = len(left_BD), len(right_CD)
         share_BC = np.empty((n, n_candidates), dtype=np.float32)
         highest_B, sum_B = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
         # One product and one pass: a block that fits the cache would be quicker on a quiet machine, but on a busy one
@@ -66,7 +68,11 @@ def _exponentials(
     its series around zero up to the sixth power. Within 2e-7 of the true one."""
     n_candidates = len(offset_C)
     for b in prange(len(logit_BC)):
-        logit_C, masked_C = logit_BC[b], masked_BC[b]
+        logit_C = logit_BC[b]
+        if len(masked_BC) == 1:
+            masked_C = masked_BC[0]
+        else:
+            masked_C = masked_BC[b]
         scale_C = np.empty(n_candidates, dtype=np.int32)  # the bits of 2^whole
         highest, trace = np.float32(-np.inf), np.float32(0)
         for c in range(n_candidates):

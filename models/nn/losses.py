@@ -62,6 +62,15 @@ def mae(score: Tensor, label: Tensor) -> Tensor:
     return l1_loss(score, label, reduction="none")
 
 
+def gbce_weight(n_negatives: int, n_items: int, calibration: float) -> float:
+    """What the row weighs beside each of its negatives in the generalised binary cross-entropy: the power beta.
+
+    With alpha = n_negatives / (n_items - 1) it is alpha (t (1 - 1 / alpha) + 1 / alpha), for the calibration t.
+    Source: Petrov and Macdonald, RecSys 2023, equations 8 and 9."""
+    share = min(1.0, n_negatives / max(n_items - 1, 1))
+    return 1 - calibration * (1 - share)
+
+
 # one item against the others
 
 

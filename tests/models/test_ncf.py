@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
 from models.fitting.config import SamplingConfig, StoppingConfig, TrainerConfig
-from models.fitting.pairs import PairBatch
+from models.fitting.opponents import PairBatch
 from models.ncf import kernel, parts
 from models.ncf.config import GMFConfig, HeadWeights, MLPConfig, NeuMFConfig
 from models.ncf.model import GMF, MAIN, MLP, NCF

@@ -133,8 +133,9 @@ def test_the_batchs_other_rows_by_hand() -> None:
 
 
 def test_a_sum_of_the_models_own_is_given_the_offsets_and_the_mask() -> None:
-    def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor) -> Tensor:
+    def log_sum(users_B: Tensor, items_C: Tensor, offset_C: Tensor, masked_BC: Tensor | None) -> Tensor:
         logit_BC = score(users_B, items_C) / 0.7 + offset_C
+        assert masked_BC is not None
         return logit_BC.masked_fill(masked_BC, -torch.inf).logsumexp(dim=1)
 
     batch = weighted(1, 2, users=[0, 1], positives=[1, 4], negatives=[0, 2, 3])
@@ -179,7 +180,7 @@ UNIFORM_ONE = {"distribution": "uniform", "negatives": 1, "hardest_of": 1, "shar
 
 
 def test_what_is_unset_takes_what_suits_the_loss() -> None:
-    assert complete().model_dump() == {**UNIFORM_ONE, "weights": "equal"}
+    assert complete().model_dump() == {**UNIFORM_ONE, "stored": False, "weights": "equal"}
     assert complete("log_loss").negatives == 4
     assert complete(distribution="popularity").exponent == 0.75
     assert complete(distribution="popularity", exponent=0).exponent == 0

@@ -13,7 +13,8 @@ from scipy.stats import chisquare
 
 from models.base import Ragged, TrainingData
 from models.fitting.config import SamplingConfig
-from models.fitting.pairs import PairBatch, Pairs, mask_seen, row_weights
+from models.fitting.opponents import PairBatch, mask_seen
+from models.fitting.pairs import Pairs, row_weights
 from tests.factories import random_log
 
 DATA = random_log(40, 30, 605, seed=3)

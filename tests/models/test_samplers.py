@@ -13,10 +13,10 @@ from models.fitting.samplers import (
     AliasTable,
     SeenItems,
     log_frequency,
-    popularity_negatives,
     popularity_table,
     shared_candidates,
     stream,
+    table_negatives,
     uniform_negatives,
 )
 from tests.factories import random_log
@@ -93,10 +93,10 @@ def test_weights_that_are_no_distribution_are_refused(weights: list[float]) -> N
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.75, 1.0])
-def test_popularity_negatives_follow_the_power_of_the_count_over_the_unseen_items(exponent: float) -> None:
+def test_table_negatives_follow_the_power_of_the_count_over_the_unseen_items(exponent: float) -> None:
     count_I = np.array([50, 900, 20, 0, 400, 7, 1, 30, 200, 3])
     table = popularity_table(np.repeat(np.arange(10), count_I), 10, exponent)
-    draw_B = popularity_negatives(USER_0, SEEN_1_4, table, stream(1, "test"))
+    draw_B = table_negatives(USER_0, SEEN_1_4, table, stream(1, "test"))
     expected_I = np.maximum(count_I, 1.0) ** exponent  # an item without rows counts as one
     expected_I[[1, 4]] = 0
     assert drawn_by(draw_B, expected_I)
@@ -105,7 +105,7 @@ def test_popularity_negatives_follow_the_power_of_the_count_over_the_unseen_item
 def test_who_has_seen_nearly_everything_waits_no_longer_and_draws_by_the_same_distribution() -> None:
     # All but a ten-millionth of the weight is on item 0, which was seen: only the list can give the others.
     table, seen = AliasTable(np.array([1e8, 1, 3])), SeenItems(Ragged.from_pairs(np.array([0]), np.array([0]), 1), 3)
-    draw_B = popularity_negatives(USER_0[:2_000], seen, table, stream(0, "test"))
+    draw_B = table_negatives(USER_0[:2_000], seen, table, stream(0, "test"))
     assert drawn_by(draw_B, np.array([0.0, 1, 3]))
     histories = Ragged.from_pairs(np.zeros(49_998, dtype=np.int64), np.arange(49_998), 1)
     draw_B = uniform_negatives(USER_0[:300], SeenItems(histories, 50_000), 50_000, stream(0, "test"))

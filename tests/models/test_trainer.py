@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
+from models.base import Callback, Epoch, Feature, FitSession, Query, Ragged, Recommender, TrainingData, TrainingDiverged
 from models.bpr_mf.model import BPRMF, BPRMFConfig
 from models.fitting.config import Monitor, OptimizerName, SamplingConfig, ScheduleConfig, StoppingConfig, TrainerConfig
 from models.fitting.gradient import GradientModel
 from models.fitting.objective import PairModelConfig, make_pairs
-from models.fitting.pairs import PairBatch
+from models.fitting.opponents import PairBatch
 from models.fitting.schedule import share_of_rate
 from models.fitting.stopping import look_back
 from models.ranking.metrics import all_metrics
@@ -137,7 +137,7 @@ def test_checkpoints_of_another_fit_are_refused(tmp_path: Path) -> None:
 
 
 ROWS_OF_ALL_KINDS: dict[str, Any] = {
-    "user_features": {"kind": np.zeros(60, dtype=np.int64)}, "weights_R": np.ones(DATA.n_rows)
+    "user_features": {"kind": Feature(np.zeros(60, dtype=np.int64), 2)}, "weights_R": np.ones(DATA.n_rows)
 }  # fmt: skip
 
 
@@ -145,7 +145,7 @@ ROWS_OF_ALL_KINDS: dict[str, Any] = {
     "changed",
     [
         {"histories": Ragged(DATA.histories.offsets_U1, (DATA.histories.items_R + 1) % 50)},
-        {"user_features": {"kind": np.ones(60, dtype=np.int64)}},
+        {"user_features": {"kind": Feature(np.ones(60, dtype=np.int64), 2)}},
         {"weights_R": np.linspace(1, 2, DATA.n_rows)},
         {"sampling": SamplingConfig(negatives=2)},
         {"config": BPRMFConfig(dim=4, l2=0.5)},
