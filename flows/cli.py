@@ -14,6 +14,7 @@ usage: encore COMMAND [--config=FILE.yaml] [--section.field=value ...] [--json=F
 
 commands
   retrain      the whole night once: ingest, validate, split, sample, train, evaluate, promote, recommend
+  compare      several models on one snapshot and split: --models=bpr_mf,ease --seeds=0,1; a leaderboard
   recommend    the champion's top K for all users, or for --recommend.users=1,2,3, to Parquet
   up           Prefect server, MLflow server and a worker on this machine, deployments applied
 
@@ -22,6 +23,7 @@ commands
   encore retrain
   encore retrain --ingest.interactions='logs/*.csv' --ingest.columns='{who: user_id, what: item_id}'
   encore retrain --model.name=bpr_mf --model.dim=128 --trainer.epochs=100 --json=night.json
+  encore compare --models=item_knn,ease,bpr_mf --seeds=0,1,2
 
 Exit status: 0 ran, 1 failed (disk, network), 2 wrong options or paths, 3 the data was refused.
 """
@@ -47,26 +49,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(words[0], command, words[1:])
 
 
-def _retrain(options: "Options", started: float) -> dict[str, Any]:
+def _retrain(options: "Options[Any]", started: float) -> dict[str, Any]:
     from flows.start import retrain_or_skip
 
     return retrain_or_skip(options.config, options.settings, started)
 
 
-def _recommend(options: "Options", started: float) -> dict[str, Any]:
+def _compare(options: "Options[Any]", started: float) -> dict[str, Any]:
+    from flows.start import compare_and_show
+
+    return compare_and_show(options.config, options.settings)
+
+
+def _recommend(options: "Options[Any]", started: float) -> dict[str, Any]:
     from flows.start import recommend_and_show
 
     return recommend_and_show(options.config, options.settings)
 
 
-def _up(options: "Options", started: float) -> dict[str, Any]:
+def _up(options: "Options[Any]", started: float) -> dict[str, Any]:
     from flows.up import up
 
     return up(options.settings)
 
 
-COMMANDS: dict[str, Callable[["Options", float], dict[str, Any]]] = {
+COMMANDS: dict[str, Callable[["Options[Any]", float], dict[str, Any]]] = {
     "retrain": _retrain,
+    "compare": _compare,
     "recommend": _recommend,
     "up": _up,
 }

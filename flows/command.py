@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flows.options import Options
 
 
-def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]", words: Sequence[str]) -> int:
+def run_command(name: str, command: "Callable[[Options[Any], float], dict[str, Any]]", words: Sequence[str]) -> int:
     """Parses, runs, reports. Writes the result file on failure too. Returns the exit status."""
     started = process_start()
     set_defaults(on_terminal=True)
@@ -31,9 +31,9 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
         flags = parse(words)
         config_file = named_file(flags, "config")
         result_file = named_file(flags, "json")
-        result = command(read_options(flags, config_file), started)
+        result = command(read_options(flags, config_file, name), started)
     except KeyboardInterrupt:
-        return _failed(RunFailed("stopped by Ctrl-C", "run it again: it goes on where it was"), result_file, status=130)
+        return _stopped(result_file)
     except EncoreError as error:
         return _failed(error, result_file)
     except BrokenPipeError:  # `encore retrain --help | head`
@@ -42,10 +42,17 @@ def run_command(name: str, command: "Callable[[Options, float], dict[str, Any]]"
     except OSError as error:
         return _failed(_explained(error), result_file)
     except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is shown whole, and reported)
+        if was_stopped(error):
+            return _stopped(result_file)
         traceback.print_exc()
         bug = RunFailed(f"{type(error).__name__}: {error}", "this is a fault in Encore: please report it")
         return _failed(bug, result_file)
     return _write_result(result, result_file)
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether it is Ctrl-C; where that comes inside a compiled kernel, Python makes a SystemError of it."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def named_file(flags: dict[str, str], option: str) -> str | None:
@@ -60,15 +67,15 @@ def named_file(flags: dict[str, str], option: str) -> str | None:
 
 def print_help(command: str) -> None:
     """Every option with its default, by section, as wide as the terminal."""
-    from flows.config import PipelineConfig, Settings
-    from flows.options import fields
+    from flows.options import options_of
 
-    print(f"usage: encore {command} [--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
+    told = "--models=NAME,NAME " if command == "compare" else ""
+    print(f"usage: encore {command} {told}[--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
     print("  --config=FILE.yaml  the same names as sections and fields; flags go before it")
     print("  --json=FILE         write the result there, on failure too")
     width = min(shutil.get_terminal_size().columns, 120)
     section = None
-    for option, default, text in [*fields(Settings), *fields(PipelineConfig)]:
+    for option, default, text in options_of(command):
         if (head := option.rpartition(".")[0]) != section:
             print(f"\n{head}" if head else "")
             section = head
@@ -76,11 +83,16 @@ def print_help(command: str) -> None:
         print(textwrap.fill(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8))
 
 
+def _stopped(result_file: str | None) -> int:
+    return _failed(RunFailed("stopped by Ctrl-C", "run it again: it goes on where it was"), result_file, status=130)
+
+
 def _failed(error: EncoreError, result_file: str | None, status: int | None = None) -> int:
     print(f"encore: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"        {error.hint}", file=sys.stderr)
-    content = {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
+    told = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    content = {**getattr(error, "result", {}), "error": told}
     if report := getattr(error, "report", None):
         content["error"]["report"] = report
     written = _write_result(content, result_file)

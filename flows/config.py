@@ -7,14 +7,14 @@ for another result. The command, YAML files and Prefect's run form all fill thes
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from models.config import ModelConfig
 from models.fitting.config import TrainerConfig
-from models.frozen import Frozen
+from models.frozen import Frozen, split_commas
 from models.registry import DEFAULT_MODEL, config_union, make_config
 from tasks.evaluate.config import EvaluateConfig
 from tasks.ingest.config import NAME, IngestConfig
@@ -64,7 +64,8 @@ class PipelineConfig(Frozen):
             raise ValueError("evaluate.candidates only judge: they go with split.protocol `given`")
         if self.trainer.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("trainer.device is cuda, but torch sees no GPU; use auto or cpu")
-        self.model.complete_sampling(self.sample)  # both raise for what makes no sense
+        self.model.complete_sampling(self.sample)  # all three raise for what makes no sense
+        self.model.showing(self.sample.history_length)
         self.model.complete(self.trainer, self.sample)
         if (asked := self.trainer.continues) and not self.model.learns:
             raise ValueError(f"{self.model.name} is fitted without epochs: leave {' and '.join(asked)} unset")
@@ -78,11 +79,14 @@ class PipelineConfig(Frozen):
 
     def resolved(self) -> "PipelineConfig":
         """With every default that depends on another field filled in: what is hashed and logged."""
+        model = self.model.showing(self.sample.history_length)
+        shown = {"history_length": self.sample.history_length or model.shown}
         return self.model_copy(
             update={
                 "ingest": self.ingest.model_copy(update={"name": self.dataset}),
                 "split": self.split.model_copy(update={"protocol": self._protocol()}),
-                "sample": self.model.complete_sampling(self.sample),
+                "model": model,
+                "sample": self.model.complete_sampling(self.sample).model_copy(update=shown),
                 "trainer": self.model.complete(self.trainer, self.sample),
                 "experiment": self.experiment or self.dataset,
                 "registered_model": self.registered_model or f"encore-{self.dataset}",
@@ -97,6 +101,89 @@ class PipelineConfig(Frozen):
             return "given"
         # A global cut would leave most MovieLens users without a past: they rated everything in one sitting.
         return "leave_last_out" if self.ingest.source.startswith("movielens") else None
+
+
+def _as_sections(value: Any) -> Any:
+    """A model's name alone is the section of that model with its defaults."""
+    parts = split_commas(value)
+    if not isinstance(parts, list | tuple):
+        return parts
+    return [{"name": part} if isinstance(part, str) else part for part in parts]
+
+
+class CompareConfig(Frozen):
+    """What a comparison computes: several models on the same rows, by the rules of a night."""
+
+    models: Annotated[tuple[AnyModelConfig, ...], BeforeValidator(_as_sections)] = Field(min_length=1)
+    """The models. In a file also as sections with fields of their own: `models: [ease, {name: ials, dim: 128}]`."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(split_commas)] = ()
+    """Every model is trained once with each of these; unset: once, with trainer.seed."""
+    ingest: IngestConfig = IngestConfig()
+    checks: ChecksConfig = ChecksConfig()
+    split: SplitConfig = SplitConfig()
+    sample: SampleConfig = SampleConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    experiment: str = Field(default="", max_length=200)
+    """The MLflow experiment; unset: the dataset's name."""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        for name, one in (("seeds", self.seeds), ("models", self.models)):
+            if twice := [value for place, value in enumerate(one) if value in one[:place]]:
+                shown = twice[0].name if isinstance(twice[0], ModelConfig) else twice[0]
+                raise ValueError(f"{name}: {shown} is there twice")
+        if self.seeds and self.trainer.seed not in (0, *self.seeds):
+            raise ValueError(f"trainer.seed of {self.trainer.seed} is not among the seeds: leave one of the two unset")
+        if self.trainer.initial_weights is not None or self.trainer.initial_epoch:
+            raise ValueError("trainer.initial_weights and initial_epoch go on with one model's fit: use encore retrain")
+        refusals = [self._refusal(model) for model in self.models]
+        if len(set(refusals)) == 1 and refusals[0]:
+            raise ValueError(refusals[0])  # about no model in particular
+        for (label, model), refusal in zip(self.labelled, refusals, strict=True):
+            if refusal:
+                raise ValueError(refusal if model.name in refusal else f"{label}: {refusal}")
+        return self
+
+    def _refusal(self, model: ModelConfig) -> str | None:
+        """Why no night could be run with this model."""
+        try:
+            self.night(model, self.trainer.seed)
+        except ValidationError as error:
+            return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        return None
+
+    @property
+    def dataset(self) -> str:
+        return self.ingest.dataset
+
+    @property
+    def title(self) -> str:
+        return f"compare {len(self.models)} model{'s' if len(self.models) > 1 else ''}"
+
+    @property
+    def labelled(self) -> list[tuple[str, ModelConfig]]:
+        """Each model and what it is called: its name, and where that is there more than once the fields that differ."""
+        return [(_label(model, [one for one in self.models if one.name == model.name]), model) for model in self.models]
+
+    def night(self, model: ModelConfig, seed: int) -> PipelineConfig:
+        """The configuration of the night that computes the same for one model and one seed."""
+        shared = {name: value for name, value in self if name in PipelineConfig.model_fields}
+        shared |= {"model": model, "trainer": self.trainer.model_copy(update={"seed": seed})}
+        return PipelineConfig.model_validate(shared).resolved()
+
+    def resolved(self) -> "CompareConfig":
+        """With every default filled in that is the same for all models; the others are in each model's `night`."""
+        night = self.night(self.models[0], self.trainer.seed)
+        shared = {name: getattr(night, name) for name in ("ingest", "split", "experiment")}
+        return self.model_copy(update={**shared, "seeds": self.seeds or (self.trainer.seed,)})
+
+
+def _label(model: ModelConfig, rivals: list[ModelConfig]) -> str:
+    """Fields that are left open are not named."""
+    differ = {name: value for name, value in model if any(getattr(rival, name) != value for rival in rivals)}
+    named = ", ".join(f"{name}={value}" for name, value in differ.items() if value is not None)
+    return f"{model.name} ({named})" if named else model.name
 
 
 class Settings(Frozen):

@@ -8,34 +8,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from flows.config import PipelineConfig, Settings
+from flows.config import CompareConfig, PipelineConfig, Settings
 from models.registry import MODELS, model_class
 from tasks.errors import ConfigError, without_passwords
 
+Config = TypeVar("Config", bound=PipelineConfig | CompareConfig)
+CONFIGS: dict[str, type[CompareConfig]] = {"compare": CompareConfig}
+"""What a command is told; all others are told a night."""
+FIRST = ("models", "seeds")
+"""What the help of a command begins with."""
+MODELS_HINT = "fields of a model go into the file of --config, as `models: [ease, {name: ials, dim: 128}]`"
+
 
 @dataclass(frozen=True)
-class Options:
+class Options(Generic[Config]):
     """What one command was told."""
 
-    config: PipelineConfig
+    config: Config
     settings: Settings
 
 
-def read_options(flags: Mapping[str, str], config_file: str | None) -> Options:
+def read_options(flags: Mapping[str, str], config_file: str | None, command: str = "retrain") -> Options[Any]:
     """Validates flags and file together. Raises ConfigError with the misspelt key, its place and the nearest one."""
+    kind = CONFIGS.get(command, PipelineConfig)
     values = _read_yaml(config_file) if config_file else {}
     for name, text in flags.items():
-        _put(values, name.split("."), _value(text), name)
+        _put(values, name.split("."), _value(text), name, command)
     own = {name: values.pop(name) for name in list(values) if name in Settings.model_fields}
     try:
-        return Options(PipelineConfig.model_validate(values).resolved(), Settings.model_validate(own).resolved())
+        return Options(kind.model_validate(values).resolved(), Settings.model_validate(own).resolved())
     except ValidationError as error:
-        raise ConfigError(*_explain(error)) from error
+        raise ConfigError(*_explain(error, command)) from error
+
+
+def options_of(command: str) -> list[tuple[str, str, str]]:
+    """Every option of a command: its name, its default and its help; what must be given comes first."""
+    kind = CONFIGS.get(command, PipelineConfig)
+    return sorted([*fields(Settings), *fields(kind)], key=lambda option: option[0] not in FIRST)
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
@@ -64,6 +78,12 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str,
                 for option, default, text in fields(model_class(known).Config, "model."):
                     if option != "model.name":
                         yield option, default, f"({known}) {text}"
+        elif name == "models":
+            yield (
+                name,
+                "NAME,NAME",
+                f"{' '.join((field.description or '').split())} Known: {', '.join(sorted(MODELS))}.",
+            )
         elif isinstance(field.default, BaseModel):
             yield from fields(type(field.default), f"{prefix}{name}.")
         else:
@@ -103,12 +123,12 @@ def _choices(annotation: Any) -> Iterator[str]:
                 yield from _choices(part)
 
 
-def _put(values: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:
+def _put(values: dict[str, Any], path: Sequence[str], value: Any, name: str, command: str) -> None:
     at = values
     for part in path[:-1]:
         at = at.setdefault(part, {})
         if not isinstance(at, dict):
-            raise ConfigError(f"--{name}: {part} is not a section", "see encore retrain --help")
+            raise ConfigError(f"--{name}: {part} is not a section", f"see encore {command} --help")
     at[path[-1]] = value
 
 
@@ -126,29 +146,53 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return {name: value for name, value in (content or {}).items() if value is not None}  # an empty section is none
 
 
-def _explain(error: ValidationError) -> tuple[str, str]:
+def _explain(error: ValidationError, command: str) -> tuple[str, str]:
     """One line for what is wrong first, and what to type instead."""
     first, more = error.errors()[0], error.error_count() - 1
-    path = [str(part) for place, part in enumerate(first["loc"]) if not (place == 1 and first["loc"][0] == "model")]
-    name, given = ".".join(path), first.get("input")
-    also = f" (and {more} more)" if more else ""
-    if first["type"] == "extra_forbidden":
-        known = [option for option, _, _ in [*fields(PipelineConfig), *fields(Settings)]]
-        if name in known:
-            return f"model {first['loc'][1]} has no field {path[-1]}{also}", "it belongs to another model; see --help"
-        near = get_close_matches(name, known, n=1) or get_close_matches(
-            path[-1], [k.split(".")[-1] for k in known], n=1
-        )
-        hint = f"did you mean {near[0]}?" if near else "see encore retrain --help"
-        return f"unknown option {name}{also}", hint
-    if first["type"] == "union_tag_invalid":
-        wrong = str(given.get("name")) if isinstance(given, dict) else str(given)
-        near = get_close_matches(wrong, MODELS, n=1)
-        return f"unknown model {wrong!r}; known: {', '.join(sorted(MODELS))}", (
-            f"did you mean --model.name={near[0]}?" if near else "set --model.name to one of them"
-        )
+    place, given, kind = first["loc"], first.get("input"), str(first["type"])
+    name = _spelt(place)
+    help_ = MODELS_HINT if place[:1] == ("models",) else f"see encore {command} --help"
+    also = f" (and {more} more)" if more and place[:1] != ("models",) else ""  # there one error makes a second
+    if kind == "extra_forbidden":
+        return _unknown(place, name, also, command)
+    if kind == "union_tag_invalid":
+        return _unknown_model(given, command)
+    if (kind, name) == ("missing", "models"):
+        return "models is missing: nothing to compare", f"--models=NAME,NAME, of: {', '.join(sorted(MODELS))}"
     message = first["msg"].removeprefix("Value error, ")
     shown = (
         f" (given: {without_passwords(json.dumps(given, default=str))})" if name and not isinstance(given, dict) else ""
     )
-    return f"{name + ': ' if name else ''}{message}{shown}{also}", "see encore retrain --help"
+    return f"{name + ': ' if name else ''}{message}{shown}{also}", help_
+
+
+def _spelt(place: Sequence[int | str]) -> str:
+    """A place in the configuration as an option is spelt: the model's own name is no part of it."""
+    tag = {"model": 1, "models": 2}.get(str(place[0])) if place else None
+    return ".".join(str(part) for at, part in enumerate(place) if at != tag)
+
+
+def _unknown(place: Sequence[int | str], name: str, also: str, command: str) -> tuple[str, str]:
+    """For a field that does not exist here: the nearest one, or the model or command that has it."""
+    known = [option for option, _, _ in options_of(command)]
+    if place[0] == "models":
+        near = get_close_matches(str(place[-1]), model_class(str(place[2])).Config.model_fields, n=1)
+        return f"{name}: {place[2]} has no such field", f"did you mean {near[0]}?" if near else MODELS_HINT
+    if name in known:
+        return f"model {place[1]} has no field {place[-1]}{also}", "it belongs to another model; see --help"
+    if name == "model":
+        return f"encore {command} takes no options of one model", MODELS_HINT
+    if name in PipelineConfig.model_fields:
+        return f"encore {command} does not read {name}: it promotes and publishes nothing", "leave it out"
+    near = get_close_matches(name, known, n=1) or get_close_matches(
+        str(place[-1]), [k.split(".")[-1] for k in known], n=1
+    )
+    return f"unknown option {name}{also}", f"did you mean {near[0]}?" if near else f"see encore {command} --help"
+
+
+def _unknown_model(given: Any, command: str) -> tuple[str, str]:
+    wrong = str(given.get("name")) if isinstance(given, dict) else str(given)
+    near = get_close_matches(wrong, MODELS, n=1)
+    option = "--models" if command in CONFIGS else "--model.name"
+    hint = f"did you mean {option}={near[0]}?" if near else f"set {option} to one of them"
+    return f"unknown model {wrong!r}; known: {', '.join(sorted(MODELS))}", hint

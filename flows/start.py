@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.config import PipelineConfig, Settings
+from flows.config import CompareConfig, PipelineConfig, Settings
 from flows.server import start_prefect_api
 from flows.unchanged import find_unchanged, night_key, skipped
 from tasks.ingest.sources.registry import identify
@@ -25,6 +25,22 @@ def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) 
 
         wait_for_api()
         result = retrain(config, settings)
+    show(result)
+    return result
+
+
+def compare_and_show(config: CompareConfig, settings: Settings) -> dict[str, Any]:
+    """Runs the comparison and prints its leaderboard, also where some of the models failed."""
+    wait_for_api = start_prefect_api()
+    from flows.compare import ModelsFailed, compare
+    from flows.leaderboard import show
+
+    wait_for_api()
+    try:
+        result: dict[str, Any] = compare(config, settings)
+    except ModelsFailed as error:
+        show(error.result)
+        raise
     show(result)
     return result
 

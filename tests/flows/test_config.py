@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from flows.config import PipelineConfig, Settings
 from flows.contest import hold
 from models.fitting.config import SamplingConfig
+from models.fitting.history import HistoryModelConfig
 from models.registry import MODELS, make_config, model_class
 from tasks.store.keys import make_hash
 
@@ -52,16 +53,51 @@ def test_a_night_trains_with_its_sampling_and_its_history_length() -> None:
     class Stopped(Exception):
         pass
 
-    def step(name: str, work: object, *args: Any) -> None:
-        told.extend(args)
-        raise Stopped
+    def step(name: str, work: object, *args: Any) -> str:
+        told.append([name, *args])
+        if name == "train":
+            raise Stopped
+        return "samples with windows"
 
     told: list[Any] = []
-    own = config(sample={"negatives": 3, "history_length": 7})
+    own = config(sample={"negatives": 3, "history_length": 7}, trainer={"seed": 5})
     night: Any = SimpleNamespace(config=own, store="store", step=step, callbacks="callbacks")
     with pytest.raises(Stopped):
         hold(night, "samples")  # type: ignore[arg-type]
-    assert told == ["store", "samples", own.model, own.trainer, SamplingConfig(negatives=3), 7, "callbacks"]
+    drawn = SamplingConfig(negatives=3)
+    assert told == [
+        ["sample", "store", "samples", own.model, drawn, 5],
+        ["train", "store", "samples with windows", own.model, own.trainer, drawn, 7, "callbacks"],
+    ]
+
+
+WINDOWED = [name for name in MODELS if issubclass(model_class(name).Config, HistoryModelConfig)]
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_the_length_of_histories_is_one_number_wherever_it_is_set(name: str) -> None:
+    usual = config(model={"name": name}).resolved()
+    assert usual.sample.history_length == usual.model.shown == make_config(name).shown
+    of_sample = config(model={"name": name}, sample={"history_length": 7}).resolved()
+    of_model = config(model={"name": name, "history_length": 7}).resolved()
+    assert of_sample.model == of_model.model
+    assert (of_sample.model.shown, of_sample.sample.history_length) == (7, 7)
+    assert make_hash(of_sample) == make_hash(of_model)
+    assert of_sample.resolved() == of_sample
+    assert PipelineConfig.model_validate(of_sample.model_dump(mode="json")).resolved() == of_sample
+    with pytest.raises(ValidationError, match=r"model\.history_length is 9 and sample\.history_length is 7: set one"):
+        config(model={"name": name, "history_length": 9}, sample={"history_length": 7})
+    # also where the model's own is said aloud
+    with pytest.raises(ValidationError, match="set one of them"):
+        config(model={"name": name, "history_length": make_config(name).shown}, sample={"history_length": 7})
+    assert config(model={"name": name, "history_length": 7}, sample={"history_length": 7}).resolved() == of_sample
+
+
+def test_a_model_without_a_length_of_its_own_is_shown_what_is_asked_for() -> None:
+    assert config(model={"name": "item_knn"}).resolved().sample.history_length is None
+    asked = config(model={"name": "item_knn"}, sample={"history_length": 7}).resolved()
+    assert asked.sample.history_length == 7
+    assert asked.model == make_config("item_knn")
 
 
 @pytest.mark.parametrize(

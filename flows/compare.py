@@ -1,0 +1,181 @@
+"""Several models on the same rows: prepared once, then each trained as in a night, with each seed, and judged."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.command import process_start
+from flows.config import CompareConfig, PipelineConfig, Settings
+from flows.leaderboard import METRICS, Entry, Fit, as_csv, as_markdown, rank, same_rows
+from flows.night import Surroundings, leave_note, watchers
+from flows.retrain import artifact_key
+from models.base import Callback
+from models.config import ModelConfig
+from tasks.errors import RunFailed, without_passwords
+from tasks.evaluate.task import evaluate
+from tasks.ingest.sources.registry import identify
+from tasks.ingest.task import ingest
+from tasks.record.task import figures, flatten
+from tasks.sample.task import sample
+from tasks.sample.windows import sample_windows
+from tasks.split.task import split
+from tasks.store.refs import SampleRefs, SplitRefs, TrainedRef, Validated
+from tasks.store.store import Store
+from tasks.store.tables import read_table
+from tasks.tracking.runs import Run
+from tasks.train.task import train
+from tasks.validate.task import validate
+
+LOG = logging.getLogger("encore.compare")
+EXAMPLE = CompareConfig.model_validate({"models": "popularity,item_knn,bpr_mf"})
+FROM_ENVIRONMENT = Settings()
+NOT_READ = {"gate", "recommend", "registered_model"}  # of a night's configuration: nothing is promoted or published
+WITHOUT_CHANCE = frozenset({"popularity", "item_knn", "ease", "markov", "blend"})
+"""Models that are the same with every seed; a blend as long as all of its members are."""
+
+
+class FitFailed(RunFailed):
+    """One model could not be trained; that is no reason to stop the others."""
+
+
+class ModelsFailed(RunFailed):
+    """Some models could not be trained; `result` holds the leaderboard of the others."""
+
+    def __init__(self, failed: Sequence[str], result: dict[str, Any]) -> None:
+        super().__init__(f"failed: {', '.join(failed)}", "the leaderboard says why; the other models are done")
+        self.result = result
+
+
+@flow(name="compare", flow_run_name="{config.ingest.source} {config.title}")
+def compare(config: CompareConfig = EXAMPLE, settings: Settings = FROM_ENVIRONMENT) -> dict[str, Any]:
+    """Several models on one snapshot and split: ingest, validate, split, sample, then train and evaluate each."""
+    config, settings = config.resolved(), settings.resolved()
+    files = identify(config.ingest, Store(settings.data_dir))
+    with Comparison(config, settings, process_start()) as comparison:
+        store, step = comparison.store, comparison.step
+        candidates, min_rating = config.evaluate.candidates, config.ingest.min_rating
+        staged = step("ingest", ingest, store, config.ingest, files)
+        valid = step("validate", validate, store, staged.files, config.dataset, config.checks, settings.night)
+        parts = step("split", split, store, valid.snapshot, config.split, min_rating, candidates)
+        samples = step("sample", sample, store, parts, candidates)
+        entries = [enter(comparison, samples, label, model) for label, model in config.labelled]
+        result = comparison.finish(make_result(comparison, valid, parts, entries))
+        key = artifact_key(config.dataset).replace("night-", "compare-", 1)
+        create_markdown_artifact(as_markdown(result), key, description="The leaderboard")
+    if failed := [entry.label for entry in entries if entry.error]:
+        raise ModelsFailed(failed, result)
+    return result
+
+
+class Comparison(Surroundings):
+    """One run of the compare flow, with a run below it for each model and seed."""
+
+    def __init__(self, config: CompareConfig, settings: Settings, started: float) -> None:
+        super().__init__("compare", config.dataset, config.experiment, settings, started, config.title)
+        self.config = config
+        self.tags["models"] = ", ".join(label for label, _ in config.labelled)
+
+    @contextmanager
+    def child(self, label: str, config: PipelineConfig) -> Iterator[Run]:
+        """The run of one fit. It ends with the fit, however that ends."""
+        seed = str(config.trainer.seed)
+        own = {"model": config.model.name, "label": label, "seed": seed}
+        run = self.run.child(f"{label} seed {seed}", {**self.tags, **own})
+        try:
+            run.log_params(flatten(config.model_dump(mode="json", exclude=NOT_READ)))
+            yield run
+            run.finish()
+        except BaseException as error:
+            with suppress(Exception):  # the first error is the one to show
+                leave_note(run, error)
+            raise
+
+    def finish(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Ends the MLflow run, whose description is the leaderboard. Returns the result with the last figures."""
+        shared = flatten(self.config.model_dump(mode="json", exclude={"models"}))
+        self.run.log_params({"models": self.tags["models"], **shared})
+        self.run.set_tags({"snapshot": result["snapshot"], "protocol": result["protocol"]})
+        self.run.log_text(as_csv(result["leaderboard"]), "leaderboard.csv")
+        self.run.log_text(as_markdown(result), "leaderboard.md")
+        failed = any(row["error"] for row in result["leaderboard"])
+        return self.end(result, as_markdown, "FAILED" if failed else "FINISHED")
+
+
+def enter(comparison: Comparison, samples: SampleRefs, label: str, model: ModelConfig) -> Entry:
+    """Trains and judges one model with every seed that can change it; the first training that fails ends it."""
+    fits: list[Fit] = []
+    seeds = comparison.config.seeds
+    for seed in seeds[:1] if WITHOUT_CHANCE.issuperset(model.models_used()) else seeds:
+        try:
+            fits.append(fit_once(comparison, samples, label, comparison.config.night(model, seed)))
+        except FitFailed as error:
+            LOG.warning("%s, seed %d failed: %s", label, seed, error)
+            return Entry(label, model, tuple(fits), f"seed {seed}: {error}")
+    return Entry(label, model, tuple(fits))
+
+
+def fit_once(comparison: Comparison, samples: SampleRefs, label: str, config: PipelineConfig) -> Fit:
+    """Trains and judges as a night of this configuration does. Raises FitFailed where it cannot be trained."""
+    store, step, seed = comparison.store, comparison.step, config.trainer.seed
+    with comparison.child(label, config) as run:
+        trained = train_once(comparison, samples, config, partial(watchers, run, whose=f"{label}, seed {seed}:"))
+        scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
+        training, judged = store.manifest(trained.path), store.manifest(scores.path)
+        log(run, samples, training, judged)
+    took = "trained before" if trained.cached else f"trained in {training['seconds']:.1f} s"
+    LOG.info("%s, seed %d: NDCG@10 %.4f, %s", label, seed, judged["means"]["test/ndcg_at_10"], took)
+    path = store.path(f"{scores.path}/test.parquet")
+    table = read_table(path, list(METRICS))
+    per_user = {metric: table[metric].to_numpy() for metric in METRICS}
+    return Fit(seed, run.run_id, trained.cached, str(path), training, judged["test_fingerprint"], per_user)
+
+
+def train_once(
+    comparison: Comparison, samples: SampleRefs, config: PipelineConfig, callbacks: Callable[[str], Sequence[Callback]]
+) -> TrainedRef:
+    """The model as a night would train it. Raises FitFailed where training diverges or does not fit into memory."""
+    store, step, sampling, seed = comparison.store, comparison.step, config.sample.sampling, config.trainer.seed
+    whole = step("sample", sample_windows, store, samples, config.model, sampling, seed)
+    fit = (config.trainer, sampling, config.sample.history_length, callbacks)
+    try:
+        trained: TrainedRef = step("train", train, store, whole, config.model, *fit)
+    except RunFailed as error:
+        raise FitFailed(error.message, error.hint) from error
+    return trained
+
+
+def log(run: Run, samples: SampleRefs, training: Mapping[str, Any], judged: Mapping[str, Any]) -> None:
+    """What MLflow shows of one fit: its rows, epochs, metrics and costs."""
+    run.log_snapshot(samples.split.snapshot)
+    run.complete_history(training["history"])
+    valid = {f"valid/{name}": value for name, value in training["valid"].items()}
+    costs = {"n_parameters": training["n_parameters"], "samples_per_second": training["samples_per_second"]}
+    run.log_metrics({**figures({**valid, **judged["means"]}, training), **costs, "seconds/train": training["seconds"]})
+    run.set_tags({"weights_sha256": training["weights_sha256"], "test_fingerprint": judged["test_fingerprint"]})
+
+
+def make_result(comparison: Comparison, valid: Validated, parts: SplitRefs, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Everything that a later reader may ask of a comparison; names are those of a night's result where it has them."""
+    config, settings, run = comparison.config, comparison.settings, comparison.run
+    judged = [fit for entry in entries for fit in entry.fits]
+    return {
+        "run_id": run.run_id,
+        "experiment": config.experiment,
+        "experiment_id": run.experiment_id,
+        "tracking_uri": without_passwords(settings.tracking_uri),
+        "data_dir": str(settings.data_dir),
+        "dataset": config.dataset,
+        "as_of": settings.night.isoformat(),
+        "snapshot": valid.snapshot.hash,
+        "protocol": parts.protocol,
+        "test_fingerprint": same_rows(entries),
+        "test_users": len(judged[0].per_user["ndcg_at_10"]) if judged else None,
+        "level": config.evaluate.level,
+        "leaderboard": rank(entries, config.evaluate),
+        "cached": comparison.clock.cached,
+    }
