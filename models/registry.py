@@ -13,6 +13,7 @@ from .config import ModelConfig
 MODELS = {
     "popularity": ".popularity:Popularity",
     "item_knn": ".item_knn:ItemKNN",
+    "markov": ".markov:Markov",
     "ease": ".ease:EASE",
     "graph_filter": ".graph_filter:GraphFilter",
     "bpr_mf": ".bpr_mf.model:BPRMF",
@@ -21,6 +22,11 @@ MODELS = {
     "gmf": ".ncf.model:GMF",
     "mlp": ".ncf.model:MLP",
     "neumf": ".ncf.neumf:NeuMF",
+    "mind": ".mind:MIND",
+    "youtube_dnn": ".youtube_dnn:YouTubeDNN",
+    "caser": ".caser:Caser",
+    "sasrec": ".sasrec:SASRec",
+    "gru4rec": ".gru4rec:GRU4Rec",
     "blend": ".blend.model:Blend",
 }
 

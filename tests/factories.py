@@ -32,7 +32,9 @@ def two_communities(n_users: int = 120, n_items: int = 60) -> tuple[TrainingData
     liked = (users % 2) == (items % 2)
     hidden_U = (2 * np.arange(n_users) // 2 * 2 + np.arange(n_users) % 2) % n_items
     hidden = liked & (items == hidden_U[:, None])
-    histories = Ragged.from_pairs(users[liked & ~hidden], items[liked & ~hidden], n_users)
+    shown = np.flatnonzero((liked & ~hidden).ravel())
+    shown = np.random.default_rng(0).permutation(shown)  # of no order: else what comes later would tell
+    histories = Ragged.from_pairs(users.ravel()[shown], items.ravel()[shown], n_users)
     return TrainingData(n_items, histories), Ragged.from_pairs(users[hidden], items[hidden], n_users)
 
 

@@ -88,6 +88,8 @@ class GradientModel(Trainable):
     def fit(self, data: TrainingData, session: FitSession) -> Self:
         if session.trainer.max_norm is not None and not list(self.embeddings()):
             raise ValueError(f"{self.config.name} has no embeddings: leave trainer.max_norm unset")
+        if isinstance(self.config, PairModelConfig):
+            session.trainer = self.config.with_batches(session.trainer, data.n_rows)
         train(self, data, session)
         return self
 
@@ -112,6 +114,7 @@ class GradientModel(Trainable):
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> Self:
         self.load_state_dict(dict(weights))
+        self.eval()  # a model that was just built is in training mode, with its dropout
         return self
 
     def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,9 +8,8 @@ from pydantic import PositiveInt
 from ..config import ModelConfig
 from .objective import LossName, PairModelConfig
 
-# Order matters to numpy's stable sort only within a pool: enough batches to mix lengths, few enough to trim padding.
 POOL = 32
-"""Batches whose rows are sorted by length together."""
+"""Batches whose entries are sorted by length together: more would need less padding, and mix the entries less."""
 
 
 class HistoryModelConfig(PairModelConfig):
@@ -40,8 +39,8 @@ class HistoryModelConfig(PairModelConfig):
 def by_length(
     lengths_N: np.ndarray, costs_N: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Batches of entries of similar length, in random order: every entry once, at least `batch_size` of cost in all but
-    the last batch of each pool.
+    """Batches of entries of similar length, in random order: every entry once. They cost `batch_size`, give or take the
+    cost of one entry at each end; less in the last batch of a pool.
 
     Entries are shuffled and then sorted by length only within pools of `POOL` batches, so that who shares a batch with
     whom still changes from call to call."""
@@ -49,9 +48,8 @@ def by_length(
     pool_N = (np.cumsum(costs_N[order_N]) - 1) // (batch_size * POOL)
     order_N = order_N[np.lexsort((lengths_N[order_N], pool_N))]
     spent_N = np.cumsum(costs_N[order_N])
-    pool_N = np.sort(pool_N)
     first_N = np.searchsorted(pool_N, pool_N)  # where each entry's pool begins
     within_N = spent_N - (spent_N[first_N] - costs_N[order_N][first_N]) - 1
-    batch_N = pool_N * (2 * POOL) + within_N // batch_size
-    batches = np.split(order_N, np.flatnonzero(np.diff(batch_N)) + 1) if len(order_N) else []
+    other_N = (np.diff(pool_N) != 0) | (np.diff(within_N // batch_size) != 0)  # than the entry before it
+    batches = np.split(order_N, np.flatnonzero(other_N) + 1) if len(order_N) else []
     return [batches[place] for place in rng.permutation(len(batches))]

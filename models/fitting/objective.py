@@ -18,7 +18,7 @@ from ..config import ModelConfig
 from ..nn import losses
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
-from .config import SamplingConfig, named
+from .config import SamplingConfig, TrainerConfig, named
 from .opponents import PairBatch
 from .pairs import Pairs
 
@@ -29,7 +29,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 """[B, N] from users [B] and items: [B, N], each row's own, or [C], the same for all rows."""
 LogSum = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """[B] from users [B], items [C], offsets [C], masked [B, C] or None: log sum exp(score / temperature + offset), over
-the items that are not masked. For scores that are products of vectors, `nn.log_sum` has it at a fraction of the cost."""
+the items that are not masked. For products of vectors, `nn.log_sum` has it at a fraction of the cost."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class PairModelConfig(ModelConfig):
     """Whether the score is a product of vectors, so that many items for many users cost one matrix product."""
     sampling: ClassVar[dict[str, Any]] = {}
     """SamplingConfig fields that suit the model with its own loss, used where the user sets none."""
+    largest_batch: ClassVar[int | None] = None
+    """What `trainer.batch_size` is on many rows; on few the batches are smaller, for `steps` of them an epoch. It
+    depends on the data, so it is no recommended value: the fit chooses it. None: the recommended value holds."""
+    steps: ClassVar[int] = 64
+    """Of an epoch at least, where `largest_batch` is set."""
 
     @model_validator(mode="after")
     def _loss_makes_sense(self) -> Self:
@@ -101,6 +106,13 @@ class PairModelConfig(ModelConfig):
         if self.calibration != 0.75 and self.loss != "gbce":
             raise ValueError(f"calibration has no meaning for the loss {self.loss}: it is for gbce")
         return self
+
+    def with_batches(self, trainer: TrainerConfig, n_rows: int) -> TrainerConfig:
+        """With a batch size that gives enough steps on so many rows, where it has none and the model leaves it open."""
+        if trainer.batch_size is not None or self.largest_batch is None:
+            return trainer
+        size = max(1, min(self.largest_batch, n_rows // self.steps))
+        return trainer.model_copy(update={"batch_size": size})
 
     def complete_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
         """Fills what is unset, and refuses what makes no sense with a reason."""

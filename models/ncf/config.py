@@ -36,18 +36,7 @@ class NCFConfig(PairModelConfig):
     recommended: ClassVar[dict[str, Any]] = {
         "optimizer": "adam", "learning_rate": 0.006, "epochs": 25, "patience": 5,
     }  # fmt: skip
-    largest_batch: ClassVar[int] = 8192
-    """What `trainer.batch_size` is on many rows. It depends on the data, so it is no recommended value: the fit
-    chooses it."""
-    steps: ClassVar[int] = 64
-    """Of an epoch at least, where `trainer.batch_size` is left unset: on few rows the batches are smaller."""
-
-    def with_batches(self, trainer: TrainerConfig, n_rows: int) -> TrainerConfig:
-        """With a batch size, if it has none, that gives enough steps on so many rows."""
-        if trainer.batch_size is not None:
-            return trainer
-        size = max(1, min(self.largest_batch, n_rows // self.steps))
-        return trainer.model_copy(update={"batch_size": size})
+    largest_batch: ClassVar[int | None] = 8192
 
     @property
     def outputs(self) -> dict[str, float]:

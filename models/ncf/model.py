@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..base import FitSession, Query, TrainingData
+from ..base import Query, TrainingData
 from ..fitting.config import TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import Score, choose_hardest, pair_loss
@@ -80,10 +80,6 @@ class NCF(GradientModel):
 
     def embeddings(self) -> list[Tensor]:
         return [table for part in self.parts for table in part.tables]
-
-    def fit(self, data: TrainingData, session: FitSession) -> Self:
-        session.trainer = self.config.with_batches(session.trainer, data.n_rows)
-        return super().fit(data, session)
 
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
         with one_thread(wanted=(trainer.batch_size or 0) < FEW):

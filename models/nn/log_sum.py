@@ -69,10 +69,7 @@ def _exponentials(
     n_candidates = len(offset_C)
     for b in prange(len(logit_BC)):
         logit_C = logit_BC[b]
-        if len(masked_BC) == 1:
-            masked_C = masked_BC[0]
-        else:
-            masked_C = masked_BC[b]
+        masked_C = masked_BC[0] if len(masked_BC) == 1 else masked_BC[b]
         scale_C = np.empty(n_candidates, dtype=np.int32)  # the bits of 2^whole
         highest, trace = np.float32(-np.inf), np.float32(0)
         for c in range(n_candidates):

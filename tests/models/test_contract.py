@@ -75,6 +75,20 @@ def test_unknown_users_get_a_finite_guess_and_change_nothing_for_others(name: st
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_stranger_with_the_history_of_a_known_user_is_shown_the_same_where_the_model_folds_in(name: str) -> None:
+    model, known = fitted(name), query_of(DATA)
+    score_UI = model.score(known)
+    stranger_UI = model.score(Query(np.full(DATA.n_users, -1), DATA.histories))
+    if not model.folds_in:
+        assert torch.equal(stranger_UI, stranger_UI[:1].expand_as(stranger_UI))
+    elif name in ("item_knn", "ease", "graph_filter"):  # by the history alone
+        assert torch.equal(stranger_UI, score_UI)
+    else:
+        items_UK, _ = recommend(model, Query(np.full(DATA.n_users, -1), DATA.histories), DATA.histories, k=1)
+        assert hit_rate_at_k(hits(items_UK, HIDDEN), HIDDEN.lengths_U, k=1).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_user_without_rows_does_not_disturb_the_fit(name: str) -> None:
     histories = Ragged.from_pairs(DATA.histories.users_R, DATA.histories.items_R, DATA.n_users + 1)
     data = TrainingData(DATA.n_items, histories)

@@ -42,6 +42,22 @@ def test_a_row_without_candidates_is_minus_infinity_and_has_no_gradient() -> Non
     assert left_BD.grad[4].any()
 
 
+def test_without_a_mask_every_candidate_counts() -> None:
+    left_BD, right_CD, offset_C, _ = random_case(1.0)
+    gradients = []
+    for masked_BC in (None, torch.zeros(700, 900, dtype=torch.bool)):
+        left, right = left_BD.clone().requires_grad_(), right_CD.clone().requires_grad_()
+        made_B = log_sum_exp(left, right, offset_C, masked_BC)
+        made_B.sum().backward()
+        assert left.grad is not None
+        assert right.grad is not None
+        gradients.append([made_B.detach(), left.grad, right.grad])
+    for without, with_it in zip(*gradients, strict=True):
+        assert torch.equal(without, with_it)
+    expected_B = (left_BD.double() @ right_CD.double().T + offset_C).logsumexp(dim=1)
+    torch.testing.assert_close(gradients[0][0].double(), expected_B, rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_not_finite_stays_so() -> None:
     left_BD, right_CD, offset_C, masked_BC = random_case(1.0)
     left_BD[5, 0] = torch.nan

@@ -75,6 +75,16 @@ def test_values_by_hand() -> None:
     assert losses.softmax(score_BI, torch.tensor([2, 0])).tolist() == pytest.approx([-log(5 / 8), -log(3 / 8)])
 
 
+def test_the_weight_that_counters_few_negatives_by_hand() -> None:
+    # 20 of 100 others: alpha = .2. By the paper alpha (t (1 - 1 / alpha) + 1 / alpha): .2 (.75 · -4 + 5) = .4
+    assert losses.gbce_weight(20, 101, 0.75) == pytest.approx(0.4)
+    assert losses.gbce_weight(20, 101, 0) == 1
+    assert losses.gbce_weight(20, 101, 1) == pytest.approx(0.2)
+    assert losses.gbce_weight(100, 101, 0.75) == 1  # nothing was left out
+    assert losses.gbce_weight(300, 101, 1) == 1  # nor with repeats
+    assert losses.gbce_weight(1, 1, 1) == 1
+
+
 def test_warp_by_hand() -> None:
     positive_B = t(2, 2, 2)
     # Row 0: the first negative is far enough away, the second is not: rank floor(10 / 2) = 5.

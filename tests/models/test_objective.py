@@ -16,7 +16,15 @@ from torch import Tensor
 from models.base import FitSession
 from models.bpr_mf.model import BPRMF, BPRMFConfig
 from models.fitting.config import SamplingConfig, TrainerConfig
-from models.fitting.objective import RULES, LossName, PairModelConfig, choose_hardest, make_pairs, pair_loss
+from models.fitting.objective import (
+    RULES,
+    LossName,
+    PairModelConfig,
+    choose_hardest,
+    make_pairs,
+    pair_loss,
+    vector_loss,
+)
 from models.ranking.metrics import hit_rate_at_k, hits
 from models.ranking.top_k import recommend
 from models.registry import build, make_config
@@ -76,6 +84,70 @@ def test_labels_by_hand() -> None:
     assert loss_of(weighted(2, 0, **TWO_ROWS), loss="mae") == pytest.approx(2 * (1 + 1 + 1) / 6)
     entropy = log1p(exp(-2)) + log1p(exp(1)) + log1p(exp(-1))
     assert loss_of(weighted(2, 0, **TWO_ROWS), loss="log_loss") == pytest.approx(2 * entropy / 6)
+
+
+def test_calibrated_labels_by_hand() -> None:
+    # two negatives of five items: alpha = 1/2, so a row weighs 1 - t/2 beside each of them
+    def entropy(positive: float, *negatives: float) -> tuple[float, float]:
+        return log1p(exp(-positive)), sum(log1p(exp(score)) for score in negatives)
+
+    (row_0, others_0), (row_1, others_1) = entropy(2, 1, -1), entropy(1.5, 3, 0)
+    for calibration, weight in ((0.75, 0.625), (0.0, 1.0), (1.0, 0.5)):
+        expected = (0.5 * (weight * row_0 + others_0) + 1.5 * (weight * row_1 + others_1)) / 6
+        made = loss_of(weighted(0.5, 1.5, **TWO_ROWS), loss="gbce", calibration=calibration)
+        assert made == pytest.approx(expected)
+    plain = loss_of(weighted(1, 1, **TWO_ROWS), loss="log_loss")
+    assert loss_of(weighted(1, 1, **TWO_ROWS), loss="gbce", calibration=0) == pytest.approx(plain)
+
+
+VECTOR_CASES: list[tuple[dict[str, Any], Any, Any]] = [
+    ({"loss": "bpr"}, [[0, 3], [2, 0]], None),
+    ({"loss": "gbce"}, [[0, 3], [2, 0]], None),
+    ({"loss": "warp"}, [[0, 3], [2, 0]], None),
+    ({"loss": "softmax", "temperature": 0.5}, [], None),
+    ({"loss": "sampled_softmax", "temperature": 0.5}, [[0, 3], [2, 0]], None),
+    ({"loss": "sampled_softmax", "temperature": 0.5}, [0, 3, 2], [[True, False, False], [False, False, True]]),
+    ({"loss": "sampled_softmax", "temperature": 0.5}, [], [[False, True], [False, False]]),
+    # as many candidates as items, in another order: not the shortcut for all of them
+    ({"loss": "sampled_softmax"}, [4, 0, 3, 2, 2], [[False] * 5, [False, True, False, True, True]]),
+]
+
+
+@pytest.mark.parametrize(("config", "negatives", "masked"), VECTOR_CASES)
+def test_a_row_that_brings_a_vector_is_scored_by_its_product_with_the_items(
+    config: dict[str, Any], negatives: Any, masked: Any
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    row_BD, item_ID = (torch.randn(n, 3, generator=generator) for n in (2, 5))
+    batch = replace(batch_of([0, 1], [1, 4], negatives), weight_B=torch.tensor([0.5, 1.5]))
+    if not negatives:
+        batch = replace(batch, negatives=torch.empty(0, dtype=torch.int64), log_q=torch.tensor([-0.3, -2.0]))
+    else:
+        batch = replace(batch, log_q=-torch.rand(batch.log_q.shape, generator=generator))
+    if masked is not None:
+        batch = replace(batch, masked_BC=torch.tensor(masked))
+
+    def product(users_B: Tensor, items: Tensor) -> Tensor:
+        rows_BI = tables[0][users_B] @ tables[1].T
+        return rows_BI[:, items] if items.ndim == 1 else rows_BI.gather(1, items)
+
+    found = []
+    for vectors in (True, False):
+        tables = [row_BD.clone().requires_grad_(), item_ID.clone().requires_grad_()]
+        made = PairModelConfig(name="any", **config)
+        loss = vector_loss(made, batch, *tables) if vectors else pair_loss(made, batch, product, 5)
+        loss.backward()
+        found.append([loss, *(table.grad for table in tables)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_hardest_draw_is_chosen_by_the_rows_vector() -> None:
+    row_BD, item_ID = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0, 1.0], [2.0, 5.0], [1.0, 9.0]])
+    hard = batch_of([0, 0], [1, 1], [[[0, 2]], [[0, 2]]])  # of one user, but another vector
+    chosen = batch_of([0, 0], [1, 1], [[0], [2]])
+    config = PairModelConfig(name="any", loss="bpr")
+    assert vector_loss(config, hard, row_BD, item_ID) == vector_loss(config, chosen, row_BD, item_ID)
 
 
 def test_softmaxes_by_hand() -> None:
@@ -230,6 +302,35 @@ def test_nonsense_is_refused_with_a_reason(loss: LossName, sampling: dict[str, A
         complete(loss, **sampling)
 
 
+class Windowed(PairModelConfig):
+    """Stands for models that learn from rows that a night stores."""
+
+    name: str = "windowed"
+    reads_windows = True
+
+
+def test_negatives_are_stored_only_for_models_that_read_them() -> None:
+    with pytest.raises(ValueError, match=r"sample\.stored and any: it does not learn from stored rows"):
+        complete(stored=True)
+    made = Windowed().complete_sampling(SamplingConfig(stored=True, negatives=3))
+    assert (made.stored, made.negatives, made.distribution, made.shared) == (True, 3, "uniform", False)
+    assert Windowed().complete_sampling(made) == made
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampling", "reason"),
+    [
+        ("sampled_softmax", {"distribution": "in_batch"}, "neither in_batch"),
+        ("sampled_softmax", {"shared": True}, "neither in_batch, sample.shared"),
+        ("bpr", {"hardest_of": 2}, "nor sample.hardest_of"),
+        ("softmax", {}, "sample.stored and the loss softmax: it compares a row with every item"),
+    ],
+)
+def test_only_each_rows_own_negatives_can_be_stored(loss: LossName, sampling: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Windowed(loss=loss).complete_sampling(SamplingConfig.model_validate({"stored": True, **sampling}))
+
+
 @pytest.mark.parametrize("sampling", [{"shared": True}, {"distribution": "in_batch"}])
 def test_layers_are_not_run_for_every_candidate_of_every_row(sampling: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="layered: every row would go"):
@@ -238,10 +339,17 @@ def test_layers_are_not_run_for_every_candidate_of_every_row(sampling: dict[str,
         Layered(loss="softmax")
 
 
-@pytest.mark.parametrize("fields", [{"positive_weight": 2.0}, {"temperature": 0.5}])
+@pytest.mark.parametrize("fields", [{"positive_weight": 2.0}, {"temperature": 0.5}, {"calibration": 0.5}])
 def test_a_field_that_the_loss_does_not_read_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="has no meaning for the loss bpr"):
         PairModelConfig(name="any", loss="bpr", **fields)
+
+
+def test_calibration_takes_the_place_of_the_rows_weight() -> None:
+    with pytest.raises(ValidationError, match="positive_weight has no meaning for the loss gbce: it is what calibrat"):
+        PairModelConfig(name="any", loss="gbce", positive_weight=2.0)
+    with pytest.raises(ValidationError):
+        PairModelConfig(name="any", loss="gbce", calibration=1.1)
 
 
 # every loss with every distribution that it goes with, and all pairs of the other settings
@@ -249,7 +357,7 @@ def test_a_field_that_the_loss_does_not_read_is_refused(fields: dict[str, float]
 DATA, HIDDEN = two_communities()
 COMBINATIONS = [
     (loss, distribution)
-    for loss, distribution in product(get_args(LossName), ("uniform", "popularity", "in_batch", None))
+    for loss, distribution in product(get_args(LossName), ("uniform", "popularity", "log_uniform", "in_batch", None))
     if distribution in RULES[loss].distributions or (distribution is None and not RULES[loss].distributions)
 ]
 
@@ -258,7 +366,8 @@ COMBINATIONS = [
 def test_every_combination_learns(loss: LossName, distribution: str | None) -> None:
     session = FitSession(
         TrainerConfig(optimizer="adam", batch_size=256, epochs=20, device="cpu"),
-        sampling=SamplingConfig.model_validate({"distribution": distribution}),
+        # of gbce's own 256 negatives a tenth is enough here
+        sampling=SamplingConfig(distribution=distribution, negatives=25 if loss == "gbce" else None),
     )
     model = BPRMF.build(BPRMFConfig(loss=loss, dim=16, l2=0.001), DATA).fit(DATA, session)
     items_UK, _ = recommend(model, query_of(DATA), DATA.histories, k=1)

@@ -12,7 +12,9 @@ from models.base import Ragged
 from models.fitting.samplers import (
     AliasTable,
     SeenItems,
+    item_table,
     log_frequency,
+    log_uniform_table,
     popularity_table,
     shared_candidates,
     stream,
@@ -133,3 +135,24 @@ def test_a_user_who_saw_everything_is_refused() -> None:
     histories = Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
     with pytest.raises(ValueError, match="seen every item"):
         uniform_negatives(np.array([0]), SeenItems(histories, 2), 2, stream(0))
+
+
+def test_items_by_the_logarithm_of_their_rank_by_hand() -> None:
+    # rows: item 3 three times, 0 and 4 once each (equals by index), 1 and 2 never: ranks 1, 3, 4, 0, 2
+    table = log_uniform_table(np.array([3, 0, 3, 4, 3]), 5)
+    rank_I = np.array([1, 3, 4, 0, 2])
+    expected_I = np.log((rank_I + 2) / (rank_I + 1)) / np.log(6)  # they telescope: log 2/1 + log 3/2 + ... = log 6
+    np.testing.assert_allclose(table.probability_I, expected_I, rtol=1e-12)
+    assert drawn_by(table.draw(80_000, stream(0, "zipf")), expected_I)
+
+
+def test_each_distribution_has_its_table() -> None:
+    items_R = np.array([3, 0, 3, 4, 3])
+    assert item_table(items_R, 5, "uniform", None) is None
+    assert item_table(items_R, 5, "in_batch", None) is None
+    assert item_table(items_R, 5, None, None) is None
+    popular, zipf = item_table(items_R, 5, "popularity", 2.0), item_table(items_R, 5, "log_uniform", None)
+    assert popular is not None
+    assert zipf is not None
+    np.testing.assert_allclose(popular.probability_I, np.array([1, 1, 1, 9, 1]) / 13)
+    np.testing.assert_allclose(zipf.probability_I, log_uniform_table(items_R, 5).probability_I)
