@@ -9,6 +9,7 @@ from models.registry import make_config
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.promote.decide import Decision
 from tasks.promote.task import judge
+from tasks.sample.windows import sample_windows
 from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
 from tasks.tracking.registry import find_champion, load_champion
 from tasks.train.task import train
@@ -49,7 +50,8 @@ def hold(night: Night, samples: SampleRefs) -> Contest:
     """Trains the night's model and the floors, and scores them and the champion."""
     config, store, step = night.config, night.store, night.step
     fit = (config.trainer, config.sample.sampling, config.sample.history_length, night.callbacks)
-    trained = step("train", train, store, samples, config.model, *fit)
+    whole = step("sample", sample_windows, store, samples, config.model, config.sample.sampling, config.trainer.seed)
+    trained = step("train", train, store, whole, config.model, *fit)
     floors = tuple(_floor(night, samples, floor) for floor in FLOORS)
     scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
     champion, beside = find_champion(night.settings.tracking_uri, config.registered_model), None
@@ -61,8 +63,7 @@ def hold(night: Night, samples: SampleRefs) -> Contest:
 
 def _floor(night: Night, samples: SampleRefs, config: ModelConfig) -> Floor:
     store, trainer = night.store, config.complete(night.config.trainer)
-    shown = (NO_WISH, night.config.sample.history_length)
-    trained = night.step("floors", train, store, samples, config, trainer, *shown)
+    trained = night.step("floors", train, store, samples, config, trainer, NO_WISH, config.shown)
     scores = night.step("floors", evaluate, store, samples, trained, night.config.evaluate)
     return Floor(config.name, trained, scores, store.manifest(scores.path)["means"]["test/ndcg_at_10"])
 

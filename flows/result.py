@@ -52,6 +52,7 @@ def make_result(
             "duplicates": valid.duplicates,
             **{part: getattr(parts, part).rows for part in ("train", "valid", "test", "users", "items")},
         },
+        "segments": judged["segments"],
         "test_users": judged["users"]["test"],
         "best_epoch": training["best_epoch"],
         "samples_per_second": training["samples_per_second"],

@@ -73,6 +73,11 @@ class Query:
     def __len__(self) -> int:
         return len(self.users_U)
 
+    def take(self, rows: IntArray) -> "Query":
+        """The query of these of its users, by place."""
+        features = {name: codes_U[rows] for name, codes_U in self.features.items()}
+        return Query(self.users_U[rows], self.histories.take(rows), features)
+
 
 @dataclass(frozen=True)
 class Epoch:

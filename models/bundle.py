@@ -8,8 +8,9 @@ U users asked for, K places, R rows
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +20,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .base import Query, Ragged, Recommender, TrainingData
+from .base import IntArray, Query, Ragged, Recommender, TrainingData
+from .features import UserFeatures
 from .ids import IdMap
 from .registry import build, make_config
-from .serving import Lists, make_lists, popularity
+from .segments import Segments
+from .serving import REASONS, Lists, Served, make_lists, popularity
 
 FORMAT = 1
 
@@ -48,13 +51,32 @@ class Bundle:
     """How many of a user's latest items the model is shown; None shows all."""
     masked: Ragged | None = None
     """What is left out of each known user's list, where that is more than `served`."""
+    features: UserFeatures = field(default_factory=UserFeatures.none)
+    """What is known of the users besides their histories."""
 
-    def query(self, users_U: npt.NDArray[np.int64], histories: Ragged) -> Query:
-        return Query(users_U, histories if self.history_length is None else histories.latest(self.history_length))
+    def query(
+        self, users_U: npt.NDArray[np.int64], histories: Ragged, features: Mapping[str, IntArray] | None = None
+    ) -> Query:
+        """`features` are the users' codes by name; unless given, those of the known users."""
+        shown = histories if self.history_length is None else histories.latest(self.history_length)
+        return Query(users_U, shown, self.features.codes_of(users_U) if features is None else features)
 
-    def lists(self, users_U: npt.NDArray[np.int64], histories: Ragged, seen: Ragged | None, k: int) -> Lists:
-        """By indices: `histories` is what the model is shown, `seen` what is left out."""
-        return make_lists(self.model, popularity(self.fitted, len(self.items)), self.query(users_U, histories), seen, k)
+    @cached_property
+    def as_served(self) -> Served:
+        """The model, and what stands in for it where it can tell nothing about a user."""
+        segments = Segments(self.fitted, len(self.items), self.features.table)
+        return Served(self.model, popularity(self.fitted, len(self.items)), segments)
+
+    def lists(
+        self,
+        users_U: npt.NDArray[np.int64],
+        histories: Ragged,
+        seen: Ragged | None,
+        k: int,
+        features: Mapping[str, IntArray] | None = None,
+    ) -> Lists:
+        """By indices: `histories` is what the model is shown, `seen` what is left out; `features` as in `query`."""
+        return make_lists(self.as_served, self.query(users_U, histories, features), seen, k)
 
     def recommend(
         self,
@@ -63,11 +85,13 @@ class Bundle:
         histories: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
         exclude_seen: bool = True,
         seen: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """By raw ids: item ids [U, K], scores [U, K] (-inf where fewer than K were left) and fallback flags [U].
+        features: Mapping[str, Sequence[Any] | npt.NDArray[Any]] | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.str_]]:
+        """By raw ids: item ids [U, K], scores [U, K] (-inf where fewer than K were left) and reasons [U] (REASONS).
 
         `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users,
-        and `seen`, of the same form, what is left out; items that the model does not know are skipped. A night's
+        and `seen`, of the same form, what is left out; items that the model does not know are skipped. `features` are
+        raw values [U] by name, for users whom the bundle does not know; None and unknown values tell nothing. A night's
         champion is judged through this call, by the code that it was shipped with, so its meaning must not change.
         """
         users_U = self.users.index(user_ids)
@@ -78,8 +102,11 @@ class Bundle:
             left_out = known = _known_only(histories[0], self.items.index(histories[1]))
         if seen is not None:
             left_out = _known_only(seen[0], self.items.index(seen[1]))
-        lists = self.lists(users_U, known, left_out if exclude_seen else None, k)
-        return self.items.ids_N[lists.items_UK], lists.score_UK, lists.fallback_U
+        codes = self.features.codes_of(users_U)
+        for name, given_U in self.features.encode(features or {}).items():
+            codes[name] = np.where(users_U >= 0, codes[name], given_U)
+        lists = self.lists(users_U, known, left_out if exclude_seen else None, k, codes)
+        return self.items.ids_N[lists.items_UK], lists.score_UK, np.array(REASONS)[lists.reason_U]
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """[R] True for a pair that the model has seen in training: such a row cannot judge it."""
@@ -98,6 +125,7 @@ class Bundle:
             **_ragged_tensors("fitted", self.fitted),
             **_ragged_tensors("served", self.served),
             **(_ragged_tensors("masked", self.masked) if self.masked is not None else {}),
+            **self.features.tensors(),
         }
         save_file(catalogue, folder / "catalogue.safetensors")
         content = {
@@ -129,10 +157,12 @@ class Bundle:
         users, items = IdMap.from_tensors("users", tensors), IdMap.from_tensors("items", tensors)
         fitted, served = _ragged("fitted", tensors), _ragged("served", tensors)
         config = make_config(**content["model"])
-        model = build(config.name, config, TrainingData(len(items), Ragged.empty(len(users))))
+        features = UserFeatures.from_tensors(tensors)
+        sizes = TrainingData(len(items), Ragged.empty(len(users)), user_features=features.table)
+        model = build(config.name, config, sizes)
         model.load_weights(load_file(folder / "weights.safetensors"))
         masked = _ragged("masked", tensors) if "masked.items" in tensors else None
-        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"], masked)
+        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"], masked, features)
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:

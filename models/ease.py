@@ -83,6 +83,10 @@ class EASE(Recommender):
         fitted(choose(self.config, grid, DEFAULTS, session, fitted))
         return self
 
+    @property
+    def folds_in(self) -> bool:
+        return True
+
     def score(self, query: Query) -> Tensor:
         if self.map_II is None:
             raise RuntimeError("EASE was neither fitted nor loaded")

@@ -87,6 +87,10 @@ class GraphFilter(Recommender):
         fitted(choose(self.config, GRID | {"factors": factors}, defaults, session, fitted))
         return self
 
+    @property
+    def folds_in(self) -> bool:
+        return True
+
     def score(self, query: Query) -> Tensor:
         graph, n_items = self.graph, self.graph.n_items
         history = weigh(query.histories, self.decay, n_items)

@@ -73,6 +73,10 @@ class ItemKNN(Recommender):
         fitted(choose(self.config, GRID, DEFAULTS, session, fitted))
         return self
 
+    @property
+    def folds_in(self) -> bool:
+        return True
+
     def score(self, query: Query) -> Tensor:
         history = weigh(query.histories, self.decay, len(self.count_I))
         score_UI = times_sparse(history, self.similarity, len(self.count_I))

@@ -3,17 +3,19 @@
 U users who have rows to judge by, R rows, N places of the longest cutoff
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.base import Query, Ragged, Recommender
+from models.base import IntArray, Query, Ragged, Recommender
+from models.features import UserFeatures
 from models.ranking.metrics import METRICS, all_metrics, hits
-from models.serving import make_lists
+from models.serving import Served, make_lists
+from tasks.features import codes_of
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,28 @@ class Judges:
     known: Ragged  # [U] lists, oldest first
     seen: Ragged | None  # [U] lists to leave out of the ranking; None leaves out nothing
     rows: pa.Table  # the held-out rows themselves
+    features: Mapping[str, IntArray] = field(default_factory=dict)  # by name, [U] codes
 
     def __len__(self) -> int:
         return len(self.user_ids)
 
     @property
     def query(self) -> Query:
-        return Query(self.users_U, self.known)
+        return Query(self.users_U, self.known, self.features)
 
 
-def make_judges(rows: pa.Table, known: Ragged, keeps_repeats: bool, seen: Ragged | None = None) -> Judges:
+def make_judges(
+    rows: pa.Table,
+    known: Ragged,
+    keeps_repeats: bool,
+    seen: Ragged | None = None,
+    features: UserFeatures | None = None,
+    strangers: pa.Table | None = None,
+) -> Judges:
     """Groups held-out rows (user_id, item_id, user_idx, item_idx) by user; a pair that repeats counts once.
 
-    `known` is what models are shown of all users, `seen` what rankings leave out where that is more.
+    `known` is what models are shown of all users, `seen` what rankings leave out where that is more. `strangers` has
+    the features of users with no row before the test.
     """
     rows = rows.select(["user_id", "item_id", "user_idx", "item_idx"])
     rows = rows.group_by(rows.column_names).aggregate([]).sort_by([("user_id", "ascending"), ("item_id", "ascending")])
@@ -50,14 +61,16 @@ def make_judges(rows: pa.Table, known: Ragged, keeps_repeats: bool, seen: Ragged
     items_R = rows["item_idx"].to_numpy()
     relevant = Ragged.from_pairs(group_R[items_R >= 0], items_R[items_R >= 0], len(users_U))
     lists = known.take(users_U)
+    user_ids = encoded.dictionary.to_numpy(zero_copy_only=False)
     return Judges(
-        user_ids=encoded.dictionary.to_numpy(zero_copy_only=False),
+        user_ids=user_ids,
         users_U=users_U,
         relevant=relevant.as_sets(),
         n_relevant_U=np.bincount(group_R, minlength=len(users_U)),
         known=lists,
         seen=None if keeps_repeats else (known if seen is None else seen).take(users_U).as_sets(),
         rows=rows,
+        features={} if features is None else codes_of(features, users_U, user_ids, strangers),
     )
 
 
@@ -70,7 +83,7 @@ def rank_all(
     model: Recommender, popularity_I: npt.NDArray[np.float32], judges: Judges, query: Query, k: int
 ) -> npt.NDArray[np.int32]:
     """[U, N] each user's best items, where every item of the catalogue competes but those masked."""
-    return make_lists(model, popularity_I, query, judges.seen, k).items_UK
+    return make_lists(Served(model, popularity_I), query, judges.seen, k).items_UK
 
 
 def curve(items_UN: npt.NDArray[np.int32], judges: Judges, name: str, longest: int) -> list[float]:

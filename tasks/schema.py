@@ -4,6 +4,8 @@ Ids are text up to the split, exactly as they came; the split's `users` and `ite
 where every value round-trips.
 """
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 ID = pa.string()
@@ -74,10 +76,33 @@ HISTORIES = pa.schema(
 )
 """Each user's items, oldest first; one row per user in index order."""
 
+FEATURE = b"encore:feature"
+"""In the metadata of a column of `windows`: the feature's own name, where that is another column's too."""
+
+
+def windows(features: Iterable[str]) -> pa.Schema:
+    """Rows that models of histories learn from, and with label 0 items beside each that its user has not taken: user by
+    user, oldest first. Items, users and features are as indices and codes (0: unknown); ids are in the split's tables.
+    """
+    columns = {
+        "user": pa.int32(),
+        "target": pa.int32(),
+        "label": pa.int32(),  # 1: it was taken; 0: stored negatives of the row with label 1 before them
+        "history": pa.list_(pa.field("element", pa.int32(), nullable=False)),  # what preceded it, the newest last
+        "history_length": pa.int32(),
+    }
+    fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
+    for name in features:
+        stored = f"feature_{name}" if name in columns else name
+        fields.append(pa.field(stored, pa.int32(), nullable=False, metadata={FEATURE: name.encode()}))
+    return pa.schema(fields)
+
+
 PER_USER = pa.schema(
     [
         pa.field("user_id", ID, nullable=False),
         pa.field("n_relevant", pa.int32(), nullable=False),
+        pa.field("history_length", pa.int32(), nullable=False),  # items before the test
     ]
 )
 """One row per test user; one float64 column per metric stands behind these."""
@@ -92,6 +117,6 @@ def recommendations(user_id: pa.DataType, item_id: pa.DataType) -> pa.Schema:
             pa.field("item_id", item_id, nullable=False),
             pa.field("score", pa.float32(), nullable=False),
             pa.field("model_version", pa.string(), nullable=False),
-            pa.field("reason", pa.string(), nullable=False),  # model | fallback
+            pa.field("reason", pa.string(), nullable=False),  # model | fold-in | features | segment | fallback
         ]
     )

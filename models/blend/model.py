@@ -66,6 +66,16 @@ class Blend(Recommender):
         self.config = BlendConfig(members=tuple(member.spec for member, _ in kept), weights=self.weight_M)
         return self
 
+    @property
+    def folds_in(self) -> bool:
+        """Only where all do that tell users apart: one that guesses the same for all strangers would speak beside."""
+        telling = [member for _, member in self._used if member.personalised]
+        return bool(telling) and all(member.folds_in for member in telling)
+
+    @property
+    def features_used(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for _, member in self._used for name in member.features_used))
+
     def score(self, query: Query) -> Tensor:
         if self._kept is not None:
             return torch.from_numpy(self._kept.score(query, self.weight_M))

@@ -121,7 +121,7 @@ class KeptScores:
             return total_UI
         everybody = len(rows_V) == len(query)
         total_VI = total_UI if everybody else np.zeros((len(rows_V), self._n_items), dtype=np.float32)
-        part = Query(query.users_U[rows_V], query.histories.take(rows_V))
+        part = query.take(rows_V)
         for member, weight in enumerate(weights):
             if weight:
                 add(total_VI, self._standardised(key.digest(), member, part), np.float32(weight))

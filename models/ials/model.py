@@ -171,6 +171,10 @@ class IALS(Recommender):
         self.user_UD = torch.from_numpy(self._fold_in(rows.by_user))
         self.fitted_U = torch.from_numpy(rows.by_user.lengths_U > 0)
 
+    @property
+    def folds_in(self) -> bool:
+        return True
+
     @torch.no_grad()
     def score(self, query: Query) -> Tensor:
         users_U = torch.from_numpy(np.asarray(query.users_U, dtype=np.int64))

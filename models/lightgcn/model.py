@@ -145,6 +145,10 @@ class LightGCN(GradientModel):
         loss = pair_loss(self.config, batch, affinity, len(self.item_ID), log_sum)
         return loss + 0.5 * self.config.l2 * self._squared_norm(batch) if self.config.l2 else loss
 
+    @property
+    def folds_in(self) -> bool:
+        return True
+
     @torch.no_grad()
     def score(self, query: Query) -> Tensor:
         vectors = self._final_vectors()

@@ -4,12 +4,14 @@ U users, I items, K places, R candidates of all users in one array
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from numba import prange
+from torch import Tensor
 
-from ..base import Query, Ragged, Recommender
+from ..base import Query, Ragged
 from ..compiled import compiled
 
 Indices = npt.NDArray[np.int32]
@@ -18,6 +20,14 @@ Scores = npt.NDArray[np.float32]
 BLOCK_SCORES = 7 * 2**20
 """Scores held at once (28 MB): users × items never stands in memory. Above 32 MB the C library fetches every block
 anew from the system, which costs up to a tenth."""
+
+
+class Scorer(Protocol):
+    """What can be ranked: a model, or one with what stands in for it."""
+
+    def score(self, query: Query) -> Tensor:
+        """[U, I] float32, higher is better."""
+        ...
 
 
 def top_k(score_UI: Scores, seen: Ragged | None, k: int) -> tuple[Indices, Scores]:
@@ -39,7 +49,7 @@ def top_k(score_UI: Scores, seen: Ragged | None, k: int) -> tuple[Indices, Score
 
 
 def recommend(
-    model: Recommender, query: Query, seen: Ragged | None, k: int, block: int | None = None
+    model: Scorer, query: Query, seen: Ragged | None, k: int, block: int | None = None
 ) -> tuple[Indices, Scores]:
     """As `top_k`, for a model: scores and ranks `block` users at a time (by default as many as fit in 28 MB).
 
@@ -54,7 +64,7 @@ def recommend(
 
 
 def rank_candidates(
-    model: Recommender, query: Query, candidates: Ragged, k: int, block: int | None = None
+    model: Scorer, query: Query, candidates: Ragged, k: int, block: int | None = None
 ) -> tuple[Indices, Scores]:
     """Each user's k best items among their own candidates, as `top_k` returns them.
 
@@ -81,16 +91,13 @@ def rank_candidates(
     return items_UK, top_UK
 
 
-def _score_blocks(
-    model: Recommender, query: Query, block: int | None
-) -> Iterator[tuple[npt.NDArray[np.int64], Scores]]:
+def _score_blocks(model: Scorer, query: Query, block: int | None) -> Iterator[tuple[npt.NDArray[np.int64], Scores]]:
     """The query's row numbers and their scores, a block of users at a time."""
     size = block or 1  # the first user tells how many items there are
     start = 0
     while start < len(query):
         rows = np.arange(start, min(start + size, len(query)))
-        part = Query(query.users_U[rows], query.histories.take(rows))
-        score_UI = model.score(part).detach().cpu().numpy()
+        score_UI = model.score(query.take(rows)).detach().cpu().numpy()
         if score_UI.shape[0] != len(rows):
             raise ValueError(f"{type(model).__name__}.score gave {score_UI.shape[0]} rows for {len(rows)} users")
         yield rows, score_UI

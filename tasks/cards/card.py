@@ -17,6 +17,20 @@ from tasks.cards.plots import as_svg, duration, learning_curve, metric_at_k, ste
 FLOOR = "popularity"
 METRIC_NAMES = {"ndcg": "NDCG", "hit": "HitRate", "map": "MAP", "mrr": "MRR"}  # the rest only gets a capital
 PARTS = {"test": "all items ranked", "sampled": "only the given candidates ranked"}
+SEGMENTS = {
+    "history_length": ("history, items", "users", "ndcg_at_10"),
+    "item_age": ("item's age, days", "rows", "recall_at_10"),
+    "reason": ("list made by", "users", "ndcg_at_10"),
+}
+"""What a bucket says, what is counted in it, and the metric that is shown of it. A history is what the user had before
+the test, an item's age the time since its first row then."""
+SHOWN_BY = {
+    "model": "by {name}",
+    "fold-in": "by {name}, from the history alone: it does not know this user",
+    "features": "by {name}, from the user's features alone: it does not know this user",
+    "segment": "by popularity among similar users: the model does not know this user",
+    "fallback": "by popularity: the model does not know this user",
+}
 MAX_HELD_OUT = 8
 STYLE = """
 @media screen and (prefers-color-scheme: dark) { :root { --plot-1: #56b4e9; } }
@@ -27,6 +41,7 @@ STYLE = """
   align-items: start; }
 svg { display: block; width: 100%; max-width: 760px; min-width: 480px; height: auto; margin: 0 auto; }
 svg text { font-family: system-ui, sans-serif !important; }
+.segment th, .segment td { white-space: nowrap; padding: 8px 12px; }
 tr.part th { padding-top: 18px; color: var(--ink); font-size: 13px; } .lead td { font-weight: 600; }
 .example { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 240px), 1fr)); gap: 4px 28px; }
 .example ol, .example ul { margin: 2px 0 8px; padding-left: 26px; font-size: 14px; overflow-wrap: anywhere; }
@@ -59,6 +74,8 @@ def render(
         "<h2>How good it is</h2>",
         _metrics(name, scores, floor, result["level"]),
         _card(as_svg(metric_at_k(curves(name, scores, floor)))),
+        "<h2>Whom and what it is good for</h2>",
+        _segments(name, scores["segments"], floor["segments"]),
         "<h2>Why it was " + ("promoted" if result["decision"]["promote"] else "refused") + "</h2>",
         _checks(result["decision"]["checks"]),
         '<div class="columns"><div><h2>The data</h2>',
@@ -151,18 +168,47 @@ def _metric_row(metric: str, scores: Mapping[str, Any], floor: Mapping[str, Any]
     cells = [("", _metric(ours)), ("", interval)]
     if floor is not None:
         theirs = floor["means"].get(metric, math.nan)
-        kind = " good" if ours > theirs else " bad" if ours < theirs else ""
         below = _interval(floor["intervals"].get(metric))
         cells = [
             ("", _metric(ours)),
             ("", _metric(theirs)),
-            (kind, _signed(ours - theirs)),
+            (_colour(ours, theirs), _signed(ours - theirs)),
             ("", interval),
             ("", below),
         ]
     numbers = "".join(f'<td class="number{kind}">{cell}</td>' for kind, cell in cells)
     lead = ' class="lead"' if metric == "test/ndcg_at_10" else ""
     return f"<tr{lead}><td>{escape(metric_name(metric))}</td>{numbers}</tr>"
+
+
+def _segments(name: str, ours: Mapping[str, Any], floor: Mapping[str, Any]) -> str:
+    """A table for each kind of segment; reasons only where there is more than one."""
+    kinds = [kind for kind in SEGMENTS if kind in ours and (kind != "reason" or len(ours[kind]) > 1)]
+    tables = [_card(_segment_table(name, kind, ours[kind], floor[kind]), padded=False) for kind in kinds]
+    return f'<div class="columns">{"".join(tables)}</div>'
+
+
+def _segment_table(name: str, kind: str, ours: Sequence[Mapping[str, Any]], floor: Sequence[Mapping[str, Any]]) -> str:
+    meaning, counted, metric = SEGMENTS[kind]
+    heads = [counted, metric_name(f"test/{metric}")]
+    # the floor folds nobody in, so that its buckets of reasons hold other users
+    compared = name != FLOOR and kind != "reason"
+    heads += [FLOOR, "difference"] if compared else []
+    below = {row["bucket"]: row[metric] for row in floor}
+    rows = []
+    for row in ours:
+        cells = [("", f"{row[counted]:,}"), ("", _metric(row[metric]))]
+        if compared:
+            theirs = below.get(row["bucket"], math.nan)
+            cells += [("", _metric(theirs)), (_colour(row[metric], theirs), _signed(row[metric] - theirs))]
+        numbers = "".join(f'<td class="number{colour}">{cell}</td>' for colour, cell in cells)
+        rows.append(f"<tr><td>{escape(row['bucket'])}</td>{numbers}</tr>")
+    head = "".join(f'<th class="number">{escape(text)}</th>' for text in heads)
+    return f"<table class=segment><tr><th>{escape(meaning)}</th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _colour(ours: float, theirs: float) -> str:
+    return " good" if ours > theirs else " bad" if ours < theirs else ""
 
 
 def metric_name(metric: str) -> str:
@@ -290,7 +336,7 @@ def _examples(examples: Sequence[Example], name: str) -> list[str]:
 
 
 def _example(example: Example, name: str) -> str:
-    by = "by popularity: the model does not know this user" if example.fallback else f"by {name}"
+    by = SHOWN_BY[example.reason].replace("{name}", name)
     more = len(example.held_out) - MAX_HELD_OUT
     held_out = _list("ul", example.held_out[:MAX_HELD_OUT]) + (
         f'<p class="soft">and {more:,} more</p>' if more > 0 else ""

@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from models.base import Ragged
 from models.bundle import Bundle
+from models.serving import REASONS
+from tasks.features import codes_of
 
 N_USERS = 5
 N_RECENT = 8
@@ -38,16 +40,22 @@ class Example:
     """What the test asks for, in the order of time; `hit` where it is shown."""
     shown: tuple[Item, ...]
     """The list, best first."""
-    fallback: bool
-    """The model does not know this user: the list is by popularity."""
+    reason: str
+    """How the list was made: one of REASONS."""
 
 
 def make_examples(
-    bundle: Bundle, items: pa.Table, test: pa.Table, known: Ragged, keeps_repeats: bool = False
+    bundle: Bundle,
+    items: pa.Table,
+    test: pa.Table,
+    known: Ragged,
+    keeps_repeats: bool = False,
+    strangers: pa.Table | None = None,
 ) -> tuple[Example, ...]:
     """Examples spread evenly over the length of history, from the shortest to the longest.
 
-    `items` is the split's items table, `test` its test rows (TEST_ROWS), `known` every user's items before the test.
+    `items` is the split's items table, `test` its test rows (TEST_ROWS), `known` every user's items before the test,
+    `strangers` the split's table of users with no row before it.
     Lists are made as they are judged: what is known is left out, unless repeats are kept; test rows are not.
     """
     if not test.num_rows:
@@ -58,7 +66,8 @@ def make_examples(
     lengths_U = np.where(users_U >= 0, known.lengths_U[users_U], 0)
     chosen_E = spread_over(lengths_U)
     histories = known.take(users_U[chosen_E])
-    lists = bundle.lists(users_U[chosen_E], histories, None if keeps_repeats else histories, PLACES)
+    codes = codes_of(bundle.features, users_U[chosen_E], encoded.dictionary.take(pa.array(chosen_E)), strangers)
+    lists = bundle.lists(users_U[chosen_E], histories, None if keeps_repeats else histories, PLACES, codes)
     examples = []
     for place, user in enumerate(chosen_E):
         held_out = _held_out(test.filter(pa.array(user_R == user)))
@@ -71,7 +80,7 @@ def make_examples(
                 recent=tuple(_item(items, int(i), "") for i in reversed(histories.row(place)[-N_RECENT:])),
                 held_out=tuple(_item(items, index, raw, index in shown) for index, raw in held_out),
                 shown=tuple(_item(items, index, "", index in wanted) for index in shown),
-                fallback=bool(lists.fallback_U[place]),
+                reason=REASONS[lists.reason_U[place]],
             )
         )
     return tuple(examples)

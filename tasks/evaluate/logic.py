@@ -4,21 +4,22 @@ U test users, K places, R test rows
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.base import Ragged
+from models.base import FloatArray, IntArray, Ragged
 from models.bundle import Bundle
+from models.features import UserFeatures
 from models.ids import IdMap
 from models.ranking.bootstrap import bootstrap_mean
 from models.ranking.top_k import rank_candidates
-from models.serving import popularity
 from tasks.evaluate.config import EvaluateConfig
-from tasks.judging import Judges, curve, judge_lists, make_judges, means, rank_all
+from tasks.evaluate.segments import Segment, by_history_length, by_item_age, by_reason
+from tasks.judging import Judges, curve, judge_lists, make_judges, means
 
 SEED = 20_090_618  # of the bootstrap: equal scores must always get equal intervals
 PLOTTED = ("ndcg", "recall")
@@ -26,7 +27,9 @@ LONGEST_PLOTTED = 100  # each point of a curve costs a look at all places before
 
 
 class Champion(Protocol):
-    """What is asked of the model in production; it answers with the code that it was shipped with."""
+    """What is asked of the model in production; it answers with the code that it was shipped with.
+
+    Only one that has `features` takes the argument of that name: raw values [U] of users whom it does not know."""
 
     def recommend(
         self,
@@ -35,7 +38,8 @@ class Champion(Protocol):
         histories: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
         exclude_seen: bool = True,
         seen: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None,
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.bool_]]: ...
+        features: Mapping[str, Any] | None = None,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[Any]]: ...
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]: ...
 
@@ -47,6 +51,7 @@ class Evaluation:
     per_user: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
     users: Mapping[str, Judges]
     curves: Mapping[str, list[float]]  # metric at the cutoffs 1, 2, … 100, by full ranking
+    segments: Mapping[str, Segment] = field(default_factory=dict)  # by full ranking
 
     def means(self) -> dict[str, float]:
         """`test/ndcg_at_10` and so on: averages over the users."""
@@ -56,23 +61,36 @@ class Evaluation:
 
 
 def evaluate_bundle(
-    bundle: Bundle, test: Judges, candidates: pa.Table | None, known: Ragged, cutoffs: Sequence[int]
+    bundle: Bundle,
+    test: Judges,
+    candidates: pa.Table | None,
+    known: Ragged,
+    cutoffs: Sequence[int],
+    strangers: pa.Table | None = None,
+    age_R: FloatArray | None = None,
 ) -> Evaluation:
-    """Full ranking over all items; with candidates (tasks.schema.CANDIDATES) a sampled one beside it."""
-    popularity_I = popularity(bundle.fitted, len(bundle.items))
-    query = bundle.query(test.users_U, test.known)
-    items_UN = rank_all(bundle.model, popularity_I, test, query, max(cutoffs))
+    """Full ranking over all items, as they are served; with candidates (tasks.schema.CANDIDATES) a sampled one beside.
+
+    `strangers` has features of users with no row before the test, and `age_R` the age in days of each test row's item.
+    """
+    lists = bundle.lists(test.users_U, test.known, test.seen, max(cutoffs), test.features)
+    items_UN = lists.items_UK
     per_user, users = {"test": judge_lists(items_UN, test, cutoffs)}, {"test": test}
+    segments = {
+        "history_length": by_history_length(per_user["test"], test.known.lengths_U),
+        **({} if age_R is None else {"item_age": by_item_age(items_UN, test, age_R)}),
+        "reason": by_reason(per_user["test"], lists.reason_U),
+    }
     curves = {name: curve(items_UN, test, name, min(max(cutoffs), LONGEST_PLOTTED)) for name in PLOTTED}
     if candidates is not None:
         relevant = candidates.filter(candidates["relevant"])
-        judges = make_judges(relevant, known, keeps_repeats=True)  # candidates only judge: none is ever masked
-        query = bundle.query(judges.users_U, judges.known)
-        lists = candidate_lists(candidates, judges)
-        items_UN = rank_candidates(bundle.model, query, lists, max(cutoffs))[0]
+        # candidates only judge: none is ever masked
+        judges = make_judges(relevant, known, keeps_repeats=True, features=bundle.features, strangers=strangers)
+        query = bundle.query(judges.users_U, judges.known, judges.features)
+        items_UN = rank_candidates(bundle.as_served, query, candidate_lists(candidates, judges), max(cutoffs))[0]
         per_user["sampled"] = judge_lists(items_UN, judges, cutoffs)
         users["sampled"] = judges
-    return Evaluation(per_user, users, curves)
+    return Evaluation(per_user, users, curves, segments)
 
 
 def candidate_lists(candidates: pa.Table, judges: Judges) -> Ragged:
@@ -85,20 +103,31 @@ def candidate_lists(candidates: pa.Table, judges: Judges) -> Ragged:
 
 
 def evaluate_champion(
-    champion: Champion, test: Judges, items: IdMap, cutoffs: Sequence[int]
+    champion: Champion, test: Judges, items: IdMap, cutoffs: Sequence[int], features: UserFeatures | None = None
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """The champion's metrics, with tonight's histories. Items unknown to it are never in its lists: last.
+    """The champion's metrics, with tonight's histories and features. Items unknown to it are never in its lists: last.
 
     Hits are told by raw id, for the champion may know an item that tonight's catalogue (`items`) does not.
     """
     raw = (test.known.offsets_U1, items.ids_N[test.known.items_R])
     seen = (test.seen.offsets_U1, items.ids_N[test.seen.items_R]) if test.seen is not None else None
-    lists = champion.recommend(test.user_ids, max(cutoffs), raw, test.seen is not None, seen)
+    more: dict[str, Any] = {}
+    if features is not None and getattr(champion, "features", None) is not None:  # else it does not know the argument
+        more["features"] = raw_features(features, test.features)
+    lists = champion.recommend(test.user_ids, max(cutoffs), raw, test.seen is not None, seen, **more)
     held_out = IdMap(np.unique(np.asarray(test.rows["item_id"].to_numpy(), dtype=np.str_)))
     user_R = IdMap(np.asarray(test.user_ids, dtype=np.str_)).index(test.rows["user_id"].to_numpy())
     wanted = Ragged.from_pairs(user_R, held_out.index(test.rows["item_id"].to_numpy()), len(test))
     items_UK = np.where(np.isfinite(lists[1]), held_out.index(lists[0].reshape(-1)).reshape(lists[0].shape), -1)
     return judge_lists(items_UK.astype(np.int32), replace(test, relevant=wanted), cutoffs)
+
+
+def raw_features(features: UserFeatures, codes: Mapping[str, IntArray]) -> dict[str, list[str | None]]:
+    """By name, the values [U] that these codes stand for; None for what is unknown."""
+    return {
+        name: [str(features.values[name].ids_N[code - 1]) if code else None for code in codes_U.tolist()]
+        for name, codes_U in codes.items()
+    }
 
 
 def fair_rows(champion: Champion, test: Judges) -> pa.Table:

@@ -7,14 +7,17 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from models.base import FloatArray
 from models.bundle import Bundle
+from models.features import UserFeatures
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.logic import Champion, evaluate_bundle, evaluate_champion, fair_rows, intervals
+from tasks.evaluate.segments import first_times, item_ages
 from tasks.judging import Judges, make_judges, means
 from tasks.schema import PER_USER
 from tasks.store.histories import read_histories
 from tasks.store.keys import code_hash, make_key
-from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
+from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, SplitRefs, TrainedRef
 from tasks.store.store import Store, Writer
 from tasks.store.tables import fingerprint
 
@@ -27,10 +30,11 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
 
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
-        test = judges_of_test(store, samples)
+        test = judges_of_test(store, samples, bundle.features)
         known = read_histories(store.read(samples.known))
         candidates = store.read(samples.candidates) if samples.candidates else None
-        made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs)
+        more = (_strangers(store, samples), _item_ages(store, samples.split))
+        made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs, *more)
         for part, metrics in made.per_user.items():
             _write_per_user(writer, part, made.users[part], metrics)
         return {
@@ -39,6 +43,7 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
             "means": made.means(),
             "intervals": intervals(made, config),
             "curves": dict(made.curves),
+            "segments": dict(made.segments),
         }
 
     built = store.build(f"metrics/{key}", write)
@@ -55,8 +60,9 @@ def evaluate_beside(
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
         known = read_histories(store.read(samples.known))
-        test = judges_of_test(store, samples, fair_rows(champion, judges_of_test(store, samples)))
-        theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs)
+        fair = fair_rows(champion, judges_of_test(store, samples, bundle.features))
+        test = judges_of_test(store, samples, bundle.features, fair)
+        theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs, bundle.features)
         ours = evaluate_bundle(bundle, test, None, known, config.all_cutoffs)
         _write_per_user(writer, "champion", test, theirs)
         _write_per_user(writer, "challenger", test, ours.per_user["test"])
@@ -70,15 +76,24 @@ def evaluate_beside(
     return EvaluatedRef(key, built.path, built.cached)
 
 
-def judges_of_test(store: Store, samples: SampleRefs, rows: pa.Table | None = None) -> Judges:
+def judges_of_test(store: Store, samples: SampleRefs, features: UserFeatures, rows: pa.Table | None = None) -> Judges:
     """The test users; with `rows` only those of the test rows."""
     known, seen = (read_histories(store.read(ref)) for ref in (samples.known, samples.seen_known))
     rows = store.read(samples.split.test) if rows is None else rows
-    return make_judges(rows, known, samples.split.keeps_repeats, seen)
+    return make_judges(rows, known, samples.split.keeps_repeats, seen, features, _strangers(store, samples))
+
+
+def _strangers(store: Store, samples: SampleRefs) -> pa.Table | None:
+    return store.read(samples.split.strangers) if samples.split.strangers else None
+
+
+def _item_ages(store: Store, split: SplitRefs) -> FloatArray | None:
+    before = [store.read(ref, ["item_idx", "timestamp"]) for ref in (split.train, split.valid)]
+    return item_ages(store.read(split.test), first_times(before, split.items.rows))
 
 
 def _write_per_user(writer: Writer, name: str, judges: Judges, metrics: Any) -> None:
-    base = [judges.user_ids, judges.n_relevant_U.astype(np.int32)]
+    base = [judges.user_ids, judges.n_relevant_U.astype(np.int32), judges.known.lengths_U.astype(np.int32)]
     table = pa.table(base, schema=PER_USER)
     for metric, values_U in metrics.items():
         table = table.append_column(metric, pa.array(values_U))

@@ -68,7 +68,8 @@ def register(
     """
     write_json(store.path(f"decisions/{run.run_id}.json"), asdict(decision))
     bundle = Bundle.load(store.path(trained.path))
-    model_id = registry.log_model(run, store.path(trained.path), bundle.items.are_integers, str(bundle.users.ids_N[0]))
+    example, features = str(bundle.users.ids_N[0]), bundle.features.names
+    model_id = registry.log_model(run, store.path(trained.path), bundle.items.are_integers, example, features)
     version = registry.register(run, name, model_id, _tags(decision, samples, trained, configuration))
     return Promotion(decision, name, version, version if decision.promote else champion.version if champion else None)
 

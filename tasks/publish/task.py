@@ -22,12 +22,15 @@ from tasks.store.store import Store, Writer
 def recommend(
     store: Store, samples: SampleRefs, trained: TrainedRef, version: str, run_id: str, config: RecommendConfig
 ) -> str:
-    """Writes the lists of one run's model for every user. Returns their folder."""
+    """Writes the lists of one run's model for every user, those too of whom no row is known. Returns their folder."""
     bundle = Bundle.load(store.path(trained.path))
     exclude = config.seen == "exclude" and not samples.split.keeps_repeats
-    tables = recommend_all(bundle, config.k, exclude, version)
-    if samples.split.protocol != "given":  # given test rows only judge: their users are not ours
-        tables = chain(tables, recommend_strangers(bundle, store.read(samples.split.test), config.k, exclude, version))
+    split = samples.split
+    # given test rows only judge: their users are not ours
+    came = store.read(split.test) if split.protocol != "given" else None
+    described = store.read(split.strangers) if split.strangers else None
+    strangers = recommend_strangers(bundle, came, described, config.k, exclude, version)
+    tables = chain(recommend_all(bundle, config.k, exclude, version), strangers)
     return write_lists(store, f"recommendations/run={run_id}", bundle, tables, version)
 
 

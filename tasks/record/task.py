@@ -1,6 +1,7 @@
 """The step: everything about the night goes into its MLflow run, where an analyst compares runs by looking."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import task
@@ -34,7 +35,7 @@ def record(
     run.log_snapshot(valid.snapshot)
     logged = run.logged_epochs()  # while training went on; not those that were found, or that a killed night ran
     run.log_history([epoch for epoch in training["history"] if epoch["number"] not in logged])
-    run.log_metrics(figures(result["metrics"], training))
+    run.log_metrics(figures(result["metrics"], training) | segment_figures(judged["segments"]))
     run.set_tags(tags(result))
     if training["history"]:
         run.log_figure(learning_curve(training["history"], training["best_epoch"]), "learning_curve.png")
@@ -43,7 +44,9 @@ def record(
     bundle = Bundle.load(store.path(trained.path))
     split = samples.split
     known = read_histories(store.read(samples.known))
-    examples = make_examples(bundle, store.read(split.items), store.read(split.test), known, split.keeps_repeats)
+    strangers = store.read(split.strangers) if split.strangers else None
+    shown = (store.read(split.items), store.read(split.test), known, split.keeps_repeats, strangers)
+    examples = make_examples(bundle, *shown)
     run.log_text(render(result, training, judged, below, examples), "card.html")
 
 
@@ -53,6 +56,23 @@ def figures(metrics: Mapping[str, float], training: Mapping[str, Any]) -> dict[s
     best = {f"best/{name}": value for name, value in metrics.items() if name.startswith("valid/")}
     own = {name: value for name, value in metrics.items() if not (training["history"] and name.startswith("valid/"))}
     return {**own, **best, "train/best_epoch": training["best_epoch"]}
+
+
+def segment_figures(segments: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """`test_by_history_length/005-009/ndcg_at_10` and so on: names that MLflow takes, in an order that makes sense."""
+    return {
+        f"test_by_{kind}/{sortable(row['bucket'])}/{name}": float(value)
+        for kind, rows in segments.items()
+        for row in rows
+        for name, value in row.items()
+        if name != "bucket"
+    }
+
+
+def sortable(bucket: str) -> str:
+    """A bucket with its numbers in three digits: `5-9` as 005-009, `<7` as 000-007, `365+` as 365-up."""
+    spelt = bucket.replace("<", "0-").replace("+", "-up")
+    return re.sub(r"\d+", lambda number: number[0].zfill(3), spelt)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

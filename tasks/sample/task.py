@@ -36,7 +36,7 @@ def sample(store: Store, split: SplitRefs, candidates: str | None = None) -> Sam
         return {"parts": {name: vars(ref) for name, ref in parts.items()}}
 
     built = store.build(f"prepared/{key}", write)
-    parts = {name: DatasetRef(**ref) for name, ref in built.manifest["parts"].items()}
+    parts: dict[str, Any] = {name: DatasetRef(**ref) for name, ref in built.manifest["parts"].items()}
     return SampleRefs(key, split, **parts, cached=built.cached)
 
 

@@ -22,6 +22,8 @@ class Split:
     users: pa.Table
     items: pa.Table
     rated: pa.Table
+    strangers: pa.Table | None = None
+    """Users of the snapshot's users table who have no row before the test, with their features, by raw id."""
 
 
 def drop_repeats(log: Log, part_R: PartArray) -> PartArray:
@@ -62,6 +64,7 @@ def assemble(
         users=_with_features("user_id", user_ids, as_typed_ids(log.user_ids).type, features[0]),
         items=_with_features("item_id", item_ids, as_typed_ids(log.item_ids).type, features[1]),
         rated=_rated_rows(log.rated, test, user_ids, item_ids),
+        strangers=None if features[0] is None else _strangers(features[0], user_ids),
     )
 
 
@@ -92,6 +95,14 @@ def _not_placed(pairs: pa.Table) -> pa.Table:
     for name in ("timestamp", "place"):
         pairs = pairs.append_column(name, pa.nulls(pairs.num_rows, TEST_ROWS.field(name).type))
     return pairs
+
+
+def _strangers(features: pa.Table, user_ids: pa.Array) -> pa.Table:
+    """Of a user who is there more than once the first row counts, as for known users."""
+    ids = features["user_id"].combine_chunks()
+    first_R = np.zeros(len(ids), dtype=bool)
+    first_R[index_in(ids.unique(), ids)] = True
+    return features.filter(pa.array(first_R & (index_in(ids, user_ids) < 0)))
 
 
 def _with_features(key: str, ids: pa.Array, kind: pa.DataType, features: pa.Table | None) -> pa.Table:

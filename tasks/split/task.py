@@ -37,7 +37,7 @@ def split(
         log = make_log(_rows(store, snapshot.interactions), min_rating)
         features = (_features(store, snapshot.users), _features(store, snapshot.items))
         protocol, made = split_log(log, config, features, candidates)
-        parts = {name: writer.table(name, table) for name, table in vars(made).items()}
+        parts = {name: writer.table(name, table) for name, table in vars(made).items() if table is not None}
         return {"protocol": protocol, "parts": {name: vars(ref) for name, ref in parts.items()}}
 
     built = store.build(f"prepared/{key}", write)

@@ -73,7 +73,16 @@ class SplitRefs:
     users: DatasetRef
     items: DatasetRef
     rated: DatasetRef  # rows that are no positives: masked, never learned from
+    strangers: DatasetRef | None = None  # users of the users table without a row before the test; None: no such table
     cached: bool = field(default=False, compare=False)  # it was there already
+
+
+@dataclass(frozen=True)
+class WindowRefs:
+    """Every row with the items before it and its user's features, for models that are fitted on such rows."""
+
+    fitted: DatasetRef  # of the training rows
+    known: DatasetRef  # of training and validation rows
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class SampleRefs:
     seen_known: DatasetRef  # what a test ranking leaves out: known, and what was rated low before the test
     seen_served: DatasetRef  # what published lists leave out: all that was ingested
     candidates: DatasetRef | None = None
+    windows: WindowRefs | None = None  # None: the model reads none, and so in what all models share
     cached: bool = field(default=False, compare=False)  # it was there already
 
 

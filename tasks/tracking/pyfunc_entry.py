@@ -8,6 +8,7 @@ installed, that is used instead: its kernels are compiled already.
 import hashlib
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ def code_package(name: str) -> str:
     return "models" if places and private_name(Path(next(iter(places)))) == name else name
 
 
+def feature_columns(names: Iterable[str]) -> list[str]:
+    """Of the features, those that can be told of a user: the others have the name of a column with another meaning."""
+    return [name for name in names if name not in ("user_id", "history")]
+
+
 class RecommenderModel(PythonModel):
     """Top K for users, by raw ids."""
 
@@ -48,11 +54,14 @@ class RecommenderModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per user and rank; `history` (lists of item ids, oldest first) replaces what is known of a user."""
+        """One row per user and rank. `history` (lists of item ids, oldest first) replaces what is known of a user, and
+        columns called like the features that the model was trained with tell of users whom it does not know."""
         k = int((params or {}).get("k", 10))
         users = model_input["user_id"]
         histories = _histories(model_input["history"]) if "history" in model_input.columns else None
-        items_UK, score_UK, fallback_U = self.bundle.recommend(users.to_numpy(), k, histories)
+        names = feature_columns(self.bundle.features.names)
+        features = {name: model_input[name].tolist() for name in names if name in model_input.columns}
+        items_UK, score_UK, reason_U = self.bundle.recommend(users.to_numpy(), k, histories, features=features)
         width = items_UK.shape[1]
         table = pd.DataFrame(
             {
@@ -61,7 +70,7 @@ class RecommenderModel(PythonModel):
                 "item_id": items_UK.reshape(-1),
                 "score": score_UK.reshape(-1),
                 "model_version": self.version,
-                "reason": np.repeat(np.where(fallback_U, "fallback", "model"), width),
+                "reason": np.repeat(reason_U, width),
             }
         )
         shown: pd.DataFrame = table[np.isfinite(table["score"])].reset_index(drop=True)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -20,7 +20,7 @@ from mlflow.types.schema import AnyType, ColSpec
 import models
 from tasks.errors import RunFailed
 from tasks.store.refs import ChampionRef
-from tasks.tracking.pyfunc_entry import private_name
+from tasks.tracking.pyfunc_entry import feature_columns, private_name
 from tasks.tracking.runs import Run, connect, unreachable
 
 CHAMPION = "champion"
@@ -29,7 +29,9 @@ ENTRY = Path(__file__).with_name("pyfunc_entry.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba", "scipy", "psutil")
 
 
-def log_model(run: Run, bundle: Path, item_ids_are_integers: bool, example_user: str) -> str:
+def log_model(
+    run: Run, bundle: Path, item_ids_are_integers: bool, example_user: str, features: Sequence[str] = ()
+) -> str:
     """Logs the bundle as a pyfunc with signature and input example. Returns the logged model's id."""
     mlflow.set_tracking_uri(run.tracking_uri)
     with tempfile.TemporaryDirectory(prefix="encore-") as folder, mlflow.start_run(run_id=run.run_id):
@@ -40,7 +42,7 @@ def log_model(run: Run, bundle: Path, item_ids_are_integers: bool, example_user:
             artifacts={"bundle": str(bundle)},
             code_paths=[str(code)],
             model_config={"package": code.name},
-            signature=_signature(item_ids_are_integers),
+            signature=_signature(item_ids_are_integers, feature_columns(features)),
             input_example=pd.DataFrame({"user_id": [example_user]}),
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
         )
@@ -113,10 +115,11 @@ def version_exists(tracking_uri: str, name: str, version: str) -> bool:
     return False
 
 
-def _signature(item_ids_are_integers: bool) -> ModelSignature:
+def _signature(item_ids_are_integers: bool, features: Sequence[str]) -> ModelSignature:
     # `any` for the ids: text is what we say, and numbers are taken too, where MLflow would refuse them as text
     anything = AnyType()  # type: ignore[no-untyped-call]
-    inputs = Schema([ColSpec(anything, "user_id"), ColSpec(anything, "history", required=False)])
+    optional = [ColSpec(anything, name, required=False) for name in ("history", *features)]
+    inputs = Schema([ColSpec(anything, "user_id"), *optional])
     item = DataType.long if item_ids_are_integers else DataType.string
     columns = {
         "user_id": DataType.string,

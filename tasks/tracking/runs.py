@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_PARAMS_A_CALL = 100
 MAX_METRICS_A_CALL = 1000
+MAX_RUN_NAME = 250  # a database other than SQLite refuses a longer one
 CONNECT_SECONDS = 10
 
 
@@ -41,6 +42,10 @@ class Run:
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri)
 
+    def child(self, name: str, tags: Mapping[str, str]) -> "Run":
+        """A new run that MLflow shows below this one."""
+        return start_run(self.tracking_uri, self.experiment, name, {**tags, "mlflow.parentRunId": self.run_id})
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         entries = [Param(name, str(value)) for name, value in params.items()]
         for start in range(0, len(entries), MAX_PARAMS_A_CALL):
@@ -56,6 +61,11 @@ class Run:
     def logged_epochs(self) -> set[int]:
         """The epochs whose figures the run has already."""
         return {metric.step for metric in self.client.get_metric_history(self.run_id, "train/loss")}
+
+    def complete_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """The epochs that were not logged while training went on: it was found, or a killed run had begun it."""
+        logged = self.logged_epochs()
+        self.log_history([epoch for epoch in history if epoch["number"] not in logged])
 
     def log_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Many epochs of a training at once, as they were remembered."""
@@ -138,7 +148,8 @@ def start_run(tracking_uri: str, experiment: str, name: str, tags: Mapping[str, 
     """A new run; the experiment is made where it does not exist. Raises RunFailed where MLflow is out of reach."""
     client = connect(tracking_uri)
     try:
-        run = client.create_run(_experiment_id(client, tracking_uri, experiment), run_name=name, tags=dict(tags))
+        experiment_id = _experiment_id(client, tracking_uri, experiment)
+        run = client.create_run(experiment_id, run_name=name[:MAX_RUN_NAME], tags=dict(tags))
     except MlflowException as error:
         raise unreachable(error) from error
     return Run(tracking_uri, experiment, run.info.experiment_id, run.info.run_id)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
 from models.config import ModelConfig
+from models.features import UserFeatures
 from models.fitting.config import CheckpointConfig, SamplingConfig, TrainerConfig
 from models.fitting.keeping import can_keep
 from models.registry import build
@@ -90,21 +91,23 @@ class Validation:
         self.judges = judges
         self.popularity_I = popularity(data.histories, data.n_items)
         shown = judges.known if history_length is None else judges.known.latest(history_length)
-        self.query = Query(judges.users_U, shown)
+        self.query = Query(judges.users_U, shown, judges.features)
 
     def __call__(self, model: Recommender) -> Mapping[str, float]:
         items_UN = rank_all(model, self.popularity_I, self.judges, self.query, max(VALIDATION_CUTOFFS))
         return means(judge_lists(items_UN, self.judges, VALIDATION_CUTOFFS))
 
 
-def validation_judges(valid: pa.Table, fitted: Ragged, keeps_repeats: bool) -> Judges | None:
+def validation_judges(
+    valid: pa.Table, fitted: Ragged, keeps_repeats: bool, features: UserFeatures | None = None
+) -> Judges | None:
     """The users who have validation rows; None when there is no such row."""
     if not valid.num_rows:
         return None
     # the id maps cover every validation row, so indices can stand for raw ids here
     ids = {"user_id": valid["user_idx"].cast(pa.string()), "item_id": valid["item_idx"].cast(pa.string())}
     rows = pa.table({**ids, "user_idx": valid["user_idx"], "item_idx": valid["item_idx"]})
-    return make_judges(rows, fitted, keeps_repeats)
+    return make_judges(rows, fitted, keeps_repeats, features=features)
 
 
 def _for_refit(trainer: TrainerConfig, epochs: int, history: Sequence[Epoch]) -> TrainerConfig:

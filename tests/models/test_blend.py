@@ -29,7 +29,7 @@ from models.blend import weights as blend_weights
 from models.blend.config import DEFAULT_MEMBERS, BlendConfig, Member
 from models.blend.model import Blend
 from models.blend.scores import scored, standardised
-from models.blend.weights import climb, nearest_to_equal
+from models.blend.weights import KeptScores, climb, nearest_to_equal
 from models.bundle import weights_hash
 from models.fitting.config import NO_WISH, CheckpointConfig, SamplingConfig, TrainerConfig
 from models.registry import MODELS, build, make_config, model_class, modules_used
@@ -143,6 +143,43 @@ def test_the_sum_by_hand() -> None:
     expected_I[:3] += [3 * np.sqrt(10), -3 * np.sqrt(10), -10 / np.sqrt(19)]
     np.testing.assert_allclose(score_UI[0], expected_I, rtol=1e-5)
     assert not score_UI[1:].any()  # both are the same for all items there
+
+
+@pytest.mark.parametrize(
+    ("members", "weights", "folds_in"),
+    [
+        ("ials,ease", (1, 1), True),
+        ("popularity,ease", (1, 1), True),  # shows everyone the same: it has nothing to say against a history
+        ("bpr_mf,ease", (1, 1), False),
+        ("bpr_mf,ease", (0, 1), True),
+        ("popularity,bpr_mf", (1, 0), False),
+    ],
+)
+def test_a_blend_folds_in_where_all_that_tell_users_apart_do(members: str, weights: Any, folds_in: bool) -> None:
+    assert Blend(BlendConfig.model_validate({"members": members, "weights": weights}), DATA).folds_in is folds_in
+
+
+class Younger(FixedScores):
+    """Scores a user as the one who is so many places before."""
+
+    features_used = ("age",)
+
+    def score(self, query: Query) -> torch.Tensor:
+        return super().score(Query(query.users_U - query.features["age"], query.histories))
+
+
+def test_a_blend_uses_the_features_of_whoever_is_asked_and_hands_them_on() -> None:
+    blend = blended(TABLE_UI, TABLE_UI, TABLE_UI, weights=(1.0, 0.0, 1.0))
+    blend.members = [Younger(TABLE_UI), FixedScores(TABLE_UI), FixedScores(TABLE_UI)]
+    assert blend.features_used == ("age",)
+    query = Query(np.array([5, 6]), Ragged.empty(2), {"age": np.array([0, 2])})
+    expected = standardised(TABLE_UI[[5, 4]]) + standardised(TABLE_UI[[5, 6]])
+    assert np.allclose(blend.score(query), expected, atol=1e-6)
+    kept = KeptScores(blend.members, 20)  # so also while its weights are being chosen
+    kept.share = 1.0
+    assert np.allclose(kept.score(query, (1.0, 0.0, 1.0)), expected, atol=1e-6)
+    blend.members = [FixedScores(TABLE_UI), Younger(TABLE_UI), FixedScores(TABLE_UI)]
+    assert not blend.features_used
 
 
 def test_all_weight_on_one_is_its_ranking_and_the_other_is_not_asked() -> None:

@@ -13,9 +13,11 @@ import pytest
 import torch
 
 import models
-from models.base import Ragged
+from models.base import Ragged, Recommender, TrainingData
 from models.bundle import Bundle, BundleDamaged, weights_hash
+from models.features import UserFeatures
 from models.ids import IdMap
+from models.registry import build
 from tests.factories import FixedScores, make_bundle
 
 NAMES = ["popularity", "bpr_mf"]
@@ -100,24 +102,62 @@ def shown(history_length: int | None) -> tuple[Shown, Bundle]:
 @pytest.mark.parametrize(("length", "history"), [(None, [2, 0, 3]), (2, [0, 3]), (9, [2, 0, 3])])
 def test_the_model_is_shown_the_latest_items_and_all_are_masked(length: int | None, history: list[int]) -> None:
     model, bundle = shown(length)
-    items_UK, score_UK, fallback_U = bundle.recommend(["u"], 4)
+    items_UK, score_UK, reason_U = bundle.recommend(["u"], 4)
     assert model.query.histories.row(0).tolist() == history  # type: ignore[attr-defined]
     assert items_UK[0][np.isfinite(score_UK[0])].tolist() == ["b"]
-    assert fallback_U.tolist() == [False]
+    assert reason_U.tolist() == ["model"]
 
 
 def test_given_histories_replace_what_the_bundle_knows() -> None:
     model, bundle = shown(None)
     raw = np.array([0, 3, 3]), np.array(["d", "unknown", "a"])
-    items_UK, score_UK, fallback_U = bundle.recommend(["u", "stranger"], 4, raw)
+    items_UK, score_UK, reason_U = bundle.recommend(["u", "stranger"], 4, raw)
     assert model.query.histories.row(0).tolist() == [3, 0]  # type: ignore[attr-defined]
     assert items_UK[0][np.isfinite(score_UK[0])].tolist() == ["b", "c"]
     # popularity: a, c and d have one row each, b none
     assert items_UK[1].tolist() == ["a", "c", "d", "b"]
     assert score_UK[1].tolist() == [1, 1, 1, 0]
-    assert fallback_U.tolist() == [False, True]
+    assert reason_U.tolist() == ["model", "fallback"]
     everything = bundle.recommend(["u"], 4, (np.array([0, 1]), np.array(["a"])), exclude_seen=False)
     assert everything[0].tolist() == [["a", "b", "c", "d"]]
+
+
+class Described(Shown):
+    """Scores by the history, or by the town."""
+
+    folds_in = True
+    features_used = ("town",)
+
+
+FEATURES = UserFeatures(
+    {"age": IdMap(np.array(["30", "40"])), "town": IdMap(np.array(["Bonn", "Ulm"]))},
+    {"age": np.array([1, 2], dtype=np.int32), "town": np.array([2, 1], dtype=np.int32)},
+)
+
+
+def test_strangers_are_told_by_what_is_given_and_known_users_by_what_the_bundle_has() -> None:
+    model = Described(np.array([[4, 3, 2, 1], [4, 3, 2, 1]]))
+    served = Ragged(np.array([0, 1, 3]), np.array([0, 2, 3], dtype=np.int32))
+    ids = IdMap(np.array(["u", "v"])), IdMap(np.array(["a", "b", "c", "d"]))
+    bundle = Bundle("tiny", model, *ids, fitted=served, served=served, features=FEATURES)
+    users = ["u", "x", "x", "x", "x"]
+    given: dict[str, list[object]] = {
+        "town": ["Bonn", "Ulm", None, "Köln", "Bonn"],
+        "age": [40, None, 40.0, None, "41"],
+        "shoe": ["9"] * 5,
+    }
+    none = np.zeros(6, dtype=np.int64), np.empty(0, dtype=np.str_)
+    items_UK, _, reason_U = bundle.recommend(users, 4, none, features=given)
+    assert reason_U.tolist() == ["model", "features", "segment", "fallback", "features"]
+    # 40 is the age of v, who took c and d: p is 0 for b, 1/3 for the rest
+    assert items_UK.tolist() == [list("abcd"), list("dcba"), list("cdab"), list("acdb"), list("dcba")]
+    assert model.query.features["town"].tolist() == [2, 1]  # type: ignore[attr-defined]
+    # what is given of a known user changes nothing
+    bundle.recommend(["u"], 4, features={"town": ["Bonn"]})
+    assert model.query.features["town"].tolist() == [2]  # type: ignore[attr-defined]
+    history = np.array([0, 1, 2]), np.array(["b", "unknown"])
+    _, _, reason_U = bundle.recommend(["x", "y"], 4, history)
+    assert reason_U.tolist() == ["fold-in", "fallback"]  # of y's history nothing is known
 
 
 def test_the_hash_of_weights_tells_names_types_shapes_and_values_apart() -> None:
@@ -174,3 +214,26 @@ def test_what_is_masked_is_left_out_but_not_shown_to_the_model() -> None:
     assert model.query.histories.row(0).tolist() == [2, 0, 3]  # type: ignore[attr-defined]
     raw = (np.array([0, 1]), np.array(["c"]))
     assert bundle.recommend(["u"], 1, raw, True, (np.array([0, 2]), np.array(["a", "b"])))[0].tolist() == [["c"]]
+
+
+def test_user_features_are_shipped_and_say_how_large_a_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = np.arange(24, dtype=np.int32) % 3
+    features = UserFeatures({"town": IdMap(np.array(["Bonn", "Rome"]))}, {"town": codes})
+    replace(make_bundle(), features=features).save(tmp_path)
+    built: list[TrainingData] = []
+
+    def spy(name: str, config: object, data: TrainingData) -> Recommender:
+        built.append(data)
+        return build(name, config, data)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("models.bundle.build", spy)
+    again = Bundle.load(tmp_path)
+    assert built[0].user_features["town"].size == 3
+    assert built[0].user_features["town"].codes_N.tolist() == codes.tolist()
+    query = again.query(np.array([5, -1, 1]), Ragged.empty(3))
+    assert query.features["town"].tolist() == [2, 0, 1]
+    given = again.query(np.array([5, -1]), Ragged.empty(2), again.features.encode({"town": ["Rome", "Bonn"]}))
+    assert given.features["town"].tolist() == [2, 1]
+    assert again.features.encode({"town": ["Bonn", "Oslo"]})["town"].tolist() == [1, 0]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from models.base import FitSession, Ragged, TrainingData
 from models.bundle import Bundle
+from models.features import UserFeatures
 from models.ids import IdMap
 from models.registry import build, make_config
+from models.serving import REASONS
 from tasks.cards.card import metric_name, render
 from tasks.cards.examples import Example, Item, make_examples, spread_over
 from tasks.cards.plots import as_svg, duration, learning_curve, metric_at_k, spread, step_seconds
@@ -31,7 +34,7 @@ EXAMPLE = Example(
     recent=(Item("1", "Alien"),),
     held_out=(Item("3", "Brazil", "Drama|Sci-Fi", hit=True),),
     shown=(Item("2", "Casablanca"), Item("3", "Brazil", "Drama|Sci-Fi", hit=True)),
-    fallback=False,
+    reason="model",
 )
 
 
@@ -104,6 +107,14 @@ def judged(ndcg: float, curves: dict[str, list[float]], *more: str) -> dict[str,
         "means": dict.fromkeys(metrics, ndcg),
         "intervals": {metric: [ndcg - 0.01, ndcg + 0.01] for metric in metrics},
         "curves": curves,
+        "segments": {
+            "history_length": [
+                {"bucket": "0", "users": 12, "ndcg_at_10": ndcg / 2},
+                {"bucket": "200+", "users": 1038, "ndcg_at_10": ndcg},
+            ],
+            "item_age": [{"bucket": "<7", "rows": 7, "recall_at_10": ndcg, "ndcg_at_10": ndcg}],
+            "reason": [{"bucket": "model", "users": 50, "ndcg_at_10": ndcg}],
+        },
     }
 
 
@@ -199,7 +210,7 @@ def test_a_refusal_says_why_and_what_stays() -> None:
 
 def test_the_card_escapes_every_text() -> None:
     item = Item(ATTACK, ATTACK, ATTACK, hit=True)
-    hostile = Example(ATTACK, 1, (item,), (item,), (item,), fallback=True)
+    hostile = Example(ATTACK, 1, (item,), (item,), (item,), reason="fallback")
     result = night(
         run_id=ATTACK,
         dataset=ATTACK,
@@ -262,6 +273,49 @@ def test_sampled_metrics_stand_apart() -> None:
     assert "sampled:" not in render(night(), training(), SCORES, FLOOR, [])
 
 
+def row(*cells: str) -> str:
+    """A line of a table: the first cell is text, the others are numbers, and the last one is coloured."""
+    numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells[1:-1])
+    return f'<tr><td>{cells[0]}</td>{numbers}<td class="number good">{cells[-1]}</td></tr>'
+
+
+def test_segments_stand_beside_those_of_the_floor() -> None:
+    page = render(night(), training(), SCORES, FLOOR, [])
+    assert row("0", "12", "0.0333", "0.0222", "+0.0111") in page
+    assert row("200+", "1,038", "0.0667", "0.0444", "+0.0222") in page
+    assert row("&lt;7", "7", "0.0667", "0.0444", "+0.0222") in page
+    assert "list made by" not in page  # all are the model's
+    without = {**FLOOR, "segments": {**FLOOR["segments"], "history_length": []}}
+    assert '<td class="number">0.0333</td><td class="number">–</td><td class="number">–</td>' in render(
+        night(), training(), SCORES, without, []
+    )
+
+
+def test_reasons_are_shown_where_there_are_several() -> None:
+    reasons = [
+        {"bucket": "model", "users": 40, "ndcg_at_10": 0.2},
+        {"bucket": "fold-in", "users": 10, "ndcg_at_10": 0.1},
+    ]
+    kept = {"history_length": SCORES["segments"]["history_length"], "reason": reasons}
+    page = render(night(), training(), {**SCORES, "segments": kept}, FLOOR, [])
+    assert '<tr><td>fold-in</td><td class="number">10</td><td class="number">0.1000</td></tr>' in page
+    assert "item&#x27;s age" not in page  # without timestamps
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_list_says_what_it_was_made_by(reason: str) -> None:
+    example = replace(EXAMPLE, reason=reason)
+    page = render(night(model=model("{0}")), training(), SCORES, FLOOR, [example])
+    shown = {
+        "model": "would be shown (by {0})",
+        "fold-in": "(by {0}, from the history alone:",
+        "features": "(by {0}, from the user&#x27;s features alone:",
+        "segment": "(by popularity among similar users:",
+        "fallback": "(by popularity: the model does not know",
+    }
+    assert shown[reason] in page
+
+
 def test_a_number_that_is_none_is_a_dash() -> None:
     scores = {**SCORES, "means": {**SCORES["means"], "test/recall_at_20": float("nan")}}
     assert '<td>Recall@20</td><td class="number">–</td>' in render(night(), training(), scores, FLOOR, [])
@@ -310,15 +364,26 @@ def test_examples_by_hand() -> None:
     assert first.recent == (Item("10", "Ten"),)
     assert first.held_out == (Item("30", "30", hit=True),)
     assert first.shown == (Item("20", "Twenty"), Item("30", "30", hit=True), Item("40", "Forty"))
-    assert (first.history_length, first.fallback) == (1, False)
+    assert (first.history_length, first.reason) == (1, "model")
     second = examples["u1"]
     assert [item.title for item in second.recent] == ["Twenty", "Ten"]
     assert second.held_out == (Item("99", "99"),)
     assert not any(item.hit for item in second.shown)
     stranger = examples["new"]
-    assert stranger.fallback
+    assert stranger.reason == "fallback"
     assert (stranger.history_length, stranger.recent) == (0, ())
     assert stranger.shown[0] == Item("10", "Ten", hit=True)
+
+
+def test_an_example_who_is_a_stranger_is_told_by_features() -> None:
+    bundle = popularity_bundle()
+    towns = UserFeatures({"town": IdMap(np.array(["Bonn", "Ulm"]))}, {"town": np.array([1, 1, 2, 0], dtype=np.int32)})
+    strangers = pa.table({"user_id": ["other", "new"], "town": ["Bonn", "Ulm"]})
+    test = held_out((-1, 0, "new", "10"))
+    (example,) = make_examples(replace(bundle, features=towns), TITLES, test, bundle.fitted, False, strangers)
+    assert example.reason == "segment"
+    (example,) = make_examples(replace(bundle, features=towns), TITLES, test, bundle.fitted)
+    assert example.reason == "fallback"
 
 
 def test_examples_show_ids_where_there_are_no_titles() -> None:

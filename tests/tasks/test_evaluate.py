@@ -197,6 +197,13 @@ def test_the_step_keeps_every_users_figures(store: Store, tmp_path: Path) -> Non
         low, high = manifest["intervals"][f"{part}/ndcg_at_10"]
         assert manifest["means"][f"{part}/ndcg_at_10"] == pytest.approx(mean)
         assert low <= mean <= high
+        assert table["history_length"].to_pylist() == [5] * table.num_rows  # of six rows the last one judges
+    (users,) = manifest["segments"]["history_length"]
+    assert (users["bucket"], users["users"]) == ("5-9", 30)
+    assert users["recall_at_10"] == pytest.approx(manifest["means"]["test/recall_at_10"])
+    # rows are of seconds 0 to 5, so that no item is a day old
+    assert [(row["bucket"], row["rows"]) for row in manifest["segments"]["item_age"]] == [("<7", 30)]
+    assert [row["bucket"] for row in manifest["segments"]["reason"]] == ["model"]
     assert evaluate.fn(store, samples, trained, EvaluateConfig(cutoffs=(5,))).key != first.key
 
 

@@ -1,12 +1,15 @@
 """Whom a model is judged on, and figures worked out by hand."""
 
 from math import log2
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from models.base import FitSession, Query, Ragged, TrainingData
+from models.features import UserFeatures
+from models.ids import IdMap
 from models.registry import build, make_config
 from models.serving import popularity
 from tasks.judging import Judges, curve, judge_lists, make_judges, means, rank_all
@@ -24,12 +27,12 @@ ROWS = [  # user, item, and their indices; out of order, as a test may be
 ]
 
 
-def judges(keeps_repeats: bool = False, rows: list[tuple[str, str, int, int]] = ROWS) -> Judges:
+def judges(keeps_repeats: bool = False, rows: list[tuple[str, str, int, int]] = ROWS, **more: Any) -> Judges:
     columns = [[row[at] for row in rows] for at in range(4)]
     types = (pa.string(), pa.string(), pa.int32(), pa.int32())
     names = ["user_id", "item_id", "user_idx", "item_idx"]
     return make_judges(
-        pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names), KNOWN, keeps_repeats
+        pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names), KNOWN, keeps_repeats, **more
     )
 
 
@@ -48,6 +51,16 @@ def test_what_was_known_is_masked_and_shown_oldest_first() -> None:
     assert made.seen is not None
     assert [made.seen.row(user).tolist() for user in range(3)] == [[2], [0, 1], []]
     assert judges(keeps_repeats=True).seen is None
+
+
+def test_judges_bring_their_features_strangers_by_raw_id() -> None:
+    codes_U = np.array([2, 1, 0], dtype=np.int32)
+    features = UserFeatures({"town": IdMap(np.array(["Bonn", "Rome"]))}, {"town": codes_U})
+    strangers = pa.table({"user_id": ["other", "new"], "town": ["Bonn", "Rome"]})
+    made = judges(features=features, strangers=strangers)
+    assert made.query.features["town"].tolist() == [1, 2, 2]  # a is user 1, b user 0, and `new` is from Rome
+    assert judges(features=features).query.features["town"].tolist() == [1, 2, 0]
+    assert judges().query.features == {}
 
 
 def test_metrics_by_hand() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from models.base import Ragged
 from models.bundle import Bundle
+from models.features import UserFeatures
 from models.fitting.config import TrainerConfig
 from models.ids import IdMap
 from models.registry import make_config
@@ -128,17 +129,80 @@ def test_users_are_named_by_commas_or_a_list(given: object) -> None:
     assert RecommendConfig(users=given).users == ("10", "11")
 
 
+class Shipped:
+    """A champion of before there were reasons: it says who gets the fallback, and takes no features."""
+
+    users, items, model = BUNDLE.users, BUNDLE.items, BUNDLE.model
+
+    def recommend(
+        self, user_ids: Any, k: int, histories: Any = None, exclude_seen: bool = True, seen: Any = None
+    ) -> tuple[Any, Any, Any]:
+        items, score, reasons = BUNDLE.recommend(user_ids, k, histories, exclude_seen, seen)
+        return items, score, reasons == "fallback"
+
+
+def test_a_champion_of_before_there_were_reasons_still_serves() -> None:
+    made = recommend_some(Shipped(), ["99", "11"], 2, True, "7")  # type: ignore[arg-type]
+    assert made.equals(recommend_some(BUNDLE, ["99", "11"], 2, True, "7"))
+
+
 # strangers
 
 
-def test_users_of_the_test_alone_get_the_fallback_without_what_they_had() -> None:
+def test_users_of_the_test_alone_are_not_shown_what_they_had() -> None:
     rows = [(-1, 0, "98", "100"), (0, 1, "10", "101"), (-1, -1, "97", "999"), (-1, 1, "98", "101")]
     test = pa.Table.from_pylist([dict(zip(TEST_ROWS.names, row, strict=False)) for row in rows], TEST_ROWS)
-    made = frame(recommend_strangers(BUNDLE, test, 2, True, "7"))
-    assert lists(made) == {98: [102, 103], 97: [100, 101]}
+    made = frame(recommend_strangers(BUNDLE, test, None, 2, True, "7"))
+    assert lists(made) == {97: [100, 101], 98: [102, 103]}
     assert made["reason"].unique().tolist() == ["fallback"]
-    assert lists(frame(recommend_strangers(BUNDLE, test, 2, False, "7")))[98] == [100, 101]
-    assert list(recommend_strangers(BUNDLE, test.slice(1, 1), 2, True, "7")) == []
+    assert lists(frame(recommend_strangers(BUNDLE, test, None, 2, False, "7")))[98] == [100, 101]
+    assert list(recommend_strangers(BUNDLE, test.slice(1, 1), None, 2, True, "7")) == []
+    assert list(recommend_strangers(BUNDLE, None, None, 2, True, "7")) == []
+
+
+TOWNS = UserFeatures({"town": IdMap(np.array(["Bonn", "Ulm"]))}, {"town": np.array([1, 0, 2], dtype=np.int32)})
+
+
+class FoldsIn(FixedScores):
+    folds_in = True
+
+
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_each_stranger_is_told_by_the_best_that_is_known(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logic, "BLOCK", block)
+    bundle = replace(BUNDLE, model=FoldsIn(np.array([[1, 2, 9, 4]] * 3)), features=TOWNS)
+    rows = [
+        (-1, 0, "98", "100"),
+        (-1, -1, "97", "999"),
+        (0, 1, "10", "101"),
+        (-1, -1, "5", "999"),
+        (-1, 3, "98", "103"),
+    ]
+    test = pa.Table.from_pylist([dict(zip(TEST_ROWS.names, row, strict=False)) for row in rows], TEST_ROWS)
+    described = pa.table(
+        {
+            "user_id": ["98", "200", "9", "97", "201", "007", "x7"],
+            "town": ["Bonn", "Ulm", "Bonn", "Bonn", None, "Ulm", "Ulm"],
+            "pet": ["cat"] * 7,
+        }
+    )
+    made = frame(recommend_strangers(bundle, test, described, 4, True, "7"))
+    reasons = made.groupby("user_id", sort=False)["reason"].unique().map(list).to_dict()
+    assert reasons == {
+        5: ["fallback"], 9: ["segment"], 97: ["segment"], 98: ["fold-in"], 200: ["segment"], 201: ["fallback"],
+    }  # fmt: skip
+    found = lists(made)
+    assert found[98] == [101, 102]  # the first row backwards is 4 9 2 1 over items 100 to 103, of which two are had
+    assert found[9][0] == 100  # of user 10, who is of Bonn
+    assert found[200] == found[5] == [100, 101, 102, 103]  # all that user 12, of Ulm, had equally
+    assert found[201] == found[5]
+
+
+def test_users_of_the_users_table_have_lists_also_where_test_rows_only_judge() -> None:
+    described = pa.table({"user_id": ["u3", "u20"], "town": ["Bonn", "Ulm"]})
+    made = frame(recommend_strangers(bundle_of([[1, 2]], [[0]], "u"), None, described, 1, True, "7"))
+    assert lists(made) == {"u20": ["u100"], "u3": ["u100"]}
+    assert made["reason"].tolist() == ["fallback"] * 2  # this model was trained without towns
 
 
 # the step
@@ -176,6 +240,22 @@ def test_kept_repeats_are_shown_and_given_strangers_are_not_ours(store: Store, t
     given_lists = lists(pd.read_parquet(store.path(recommend.fn(store, samples, trained, "3", "b", RecommendConfig()))))
     assert 77 not in given_lists
     assert 109 in given_lists[0]  # a test row that was not ingested is not masked
+
+
+def test_users_of_the_users_table_are_ours_whatever_the_test_rows_do(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("user_id,item_id\n0,109\n77,100\n")
+    town = {user: "Bonn" if user % 2 else "Ulm" for user in range(10)} | {60: "Bonn", 61: "Rome"}
+    users = pa.table({"user_id": [str(user) for user in town], "town": list(town.values())})
+    rows = [(user, 100 + user % 2 + 2 * n, 10 * n + user) for user in range(10) for n in range(8)]
+    snapshot = make_snapshot(store, tiny_log(*rows), users=users)
+    parts = split.fn(store, snapshot, SplitConfig(protocol="given", test=str(tmp_path / "test.csv")))
+    samples = sample.fn(store, parts)
+    trained = train.fn(store, samples, make_config("popularity"), TrainerConfig())
+    made = pd.read_parquet(store.path(recommend.fn(store, samples, trained, "3", "a", RecommendConfig(k=3))))
+    reasons = made.groupby("user_id")["reason"].unique().map(list)
+    assert (reasons[0], reasons[60], reasons[61]) == (["model"], ["segment"], ["fallback"])
+    assert 77 not in reasons
+    assert all(item % 2 for item in lists(made)[60])  # those of Bonn take odd items
 
 
 def test_nobody_left_to_show_anything_is_refused(store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import models
-from tasks.tracking.pyfunc_entry import code_package, private_name
+from tasks.tracking.pyfunc_entry import code_package, feature_columns, private_name
 
 OURS = Path(next(iter(models.__path__)))
 
@@ -31,3 +31,7 @@ def test_a_strangers_models_is_never_taken_for_ours(monkeypatch: pytest.MonkeyPa
     name = private_name(OURS)
     monkeypatch.setitem(sys.modules, "models", types.ModuleType("models"))
     assert code_package(name) == name
+
+
+def test_a_feature_never_stands_in_for_another_column() -> None:
+    assert feature_columns(("age", "history", "town", "user_id")) == ["age", "town"]

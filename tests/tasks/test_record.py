@@ -7,7 +7,7 @@ from mlflow.entities import Metric
 
 from models.base import Epoch
 from tasks.errors import RunFailed
-from tasks.record.task import figures
+from tasks.record.task import figures, segment_figures, sortable
 from tasks.tracking.registry import find_champion
 from tasks.tracking.runs import EpochLogger, Run, artifact_root, close_dead_runs, run_exists, start_run
 from tests.factories import FixedScores
@@ -32,6 +32,41 @@ def test_the_best_epoch_is_no_point_of_the_curve() -> None:
     }
     without_epochs = figures(METRICS, {"history": [], "best_epoch": 0})
     assert without_epochs["valid/ndcg_at_10"] == without_epochs["best/valid/ndcg_at_10"] == 0.5
+
+
+BUCKETS = [
+    "0",
+    "1-4",
+    "5-9",
+    "10-19",
+    "20-49",
+    "50-99",
+    "100-199",
+    "200+",
+    "<7",
+    "7-30",
+    "30-90",
+    "90-365",
+    "365+",
+    "new",
+]
+
+
+def test_segments_are_metrics_in_an_order_that_makes_sense(run: Run) -> None:
+    figures = segment_figures(
+        {
+            "history_length": [{"bucket": bucket, "users": 3, "ndcg_at_10": 0.5} for bucket in BUCKETS[:8]],
+            "item_age": [{"bucket": bucket, "rows": 2, "recall_at_10": 0.25} for bucket in BUCKETS[8:]],
+            "reason": [{"bucket": "fold-in", "users": 1, "ndcg_at_10": 1.0}],
+        }
+    )
+    assert figures["test_by_history_length/005-009/ndcg_at_10"] == 0.5
+    assert figures["test_by_item_age/000-007/rows"] == 2
+    assert figures["test_by_reason/fold-in/ndcg_at_10"] == 1
+    run.log_metrics(figures)  # MLflow takes every name
+    assert run.client.get_run(run.run_id).data.metrics.items() >= figures.items()
+    for buckets in (BUCKETS[:8], BUCKETS[8:]):
+        assert sorted(map(sortable, buckets)) == list(map(sortable, buckets))
 
 
 def test_epochs_of_before_a_kill_are_logged_once(run: Run) -> None:

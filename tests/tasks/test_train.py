@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.base import Callback, Epoch, FitSession, Ragged, Recommender, TrainingData
+from models.base import Callback, Epoch, FitSession, NoSuchFeature, Query, Ragged, Recommender, TrainingData
 from models.bpr_mf.model import BPRMF
 from models.bundle import Bundle, weights_hash
 from models.fitting.config import NO_WISH, SamplingConfig, TrainerConfig
-from models.registry import make_config
+from models.registry import make_config, model_class
 from models.serving import popularity
+from tasks.errors import ConfigError
 from tasks.judging import Judges
 from tasks.sample.task import sample
+from tasks.sample.windows import sample_windows
 from tasks.split.config import SplitConfig
 from tasks.split.task import split
 from tasks.store.histories import read_histories
@@ -168,9 +170,9 @@ def test_the_refit_has_what_the_validation_rows_chose(monkeypatch: pytest.Monkey
 # the step
 
 
-def night(store: Store) -> SampleRefs:
+def night(store: Store, users: pa.Table | None = None) -> SampleRefs:
     rows = [(user, 2 * ((user + n) % 10) + user % 2, n) for user in range(40) for n in range(8)]
-    parts = split.fn(store, make_snapshot(store, tiny_log(*rows)), SplitConfig(protocol="leave_last_out"))
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows), users=users), SplitConfig(protocol="leave_last_out"))
     return sample.fn(store, parts)
 
 
@@ -238,3 +240,77 @@ def test_what_was_trained_is_found_and_other_settings_are_trained_anew(store: St
         others.append(train.fn(store, replace(samples, **{name: changed}), CONFIG, TRAINER))
     assert len({first.key, *(other.key for other in others)}) == 1 + len(others)
     assert others[3].weights_sha256 != first.weights_sha256
+
+
+USERS = pa.table({"user_id": [str(user) for user in range(39)], "town": ["Bonn", "Rome", None] * 13})
+
+
+def test_models_are_told_the_users_features_and_ship_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[TrainingData] = []
+    asked: list[int] = []
+    real, score = BPRMF.fit, BPRMF.score
+
+    def spy(model: BPRMF, data: TrainingData, session: FitSession) -> BPRMF:
+        told.append(data)
+        return real(model, data, session)
+
+    def scored(model: BPRMF, query: Query) -> torch.Tensor:
+        asked.extend(query.features["town"].tolist())
+        return score(model, query)
+
+    monkeypatch.setattr(BPRMF, "fit", spy)
+    monkeypatch.setattr(BPRMF, "score", scored)
+    bundle = ran(store, night(store, USERS))
+    expected = [1, 2, 0] * 13 + [0]
+    assert [data.user_features["town"].codes_N.tolist() for data in told] == [expected] * 2
+    assert {data.user_features["town"].size for data in told} == {3}
+    order = sorted(range(40), key=str)  # validation rows are grouped by index as text
+    assert asked[:40] == [expected[user] for user in order]
+    assert bundle.features.codes["town"].tolist() == expected
+    assert bundle.features.values["town"].ids_N.tolist() == ["Bonn", "Rome"]
+
+
+def test_a_feature_that_is_not_there_is_a_mistake_in_the_options(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(model: BPRMF, data: TrainingData, session: FitSession) -> BPRMF:
+        raise NoSuchFeature(f"model.features: no agee; the data has {', '.join(data.user_features)}")
+
+    monkeypatch.setattr(BPRMF, "fit", refused)
+    with pytest.raises(ConfigError, match="no agee; the data has town") as failed:
+        train.fn(store, night(store, USERS), CONFIG, TRAINER)
+    assert failed.value.exit_status == 2
+
+
+def test_stored_windows_train_to_the_weights_of_those_that_are_made(store: Store) -> None:
+    samples, config = night(store, USERS), make_config("caser", dim=4)
+    trainer = config.complete(TRAINER.model_copy(update={"epochs": 2}))
+    sampling = config.complete_sampling(NO_WISH)
+    stored = sample_windows.fn(store, samples, config, sampling, 0)
+    made = [train.fn(store, one, config, trainer, sampling, config.shown) for one in (samples, stored)]
+    assert made[0].key != made[1].key
+    assert made[0].weights_sha256 == made[1].weights_sha256
+
+
+def test_windows_are_read_by_the_models_that_want_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, config = night(store, USERS), make_config("caser", dim=4, loss="bpr")
+    sampling = config.complete_sampling(SamplingConfig(stored=True, negatives=2))
+    trainer = config.complete(TRAINER.model_copy(update={"epochs": 1}))
+    stored = sample_windows.fn(store, samples, config, sampling, 0)
+    told: list[TrainingData] = []
+    cls = model_class("caser")
+    real = cls.fit
+
+    def spy(model: Recommender, data: TrainingData, session: FitSession) -> Recommender:
+        told.append(data)
+        return real(model, data, session)
+
+    monkeypatch.setattr(cls, "fit", spy)
+    train.fn(store, stored, config, trainer, sampling, config.shown)
+    assert [len(data.windows or ()) for data in told] == [40 * 6, 40 * 7] == [data.n_rows for data in told]
+    for data in told:
+        assert data.windows is not None
+        assert data.windows.targets_W.tolist() == data.histories.items_R.tolist()
+        assert data.windows.negatives_WN is not None
+        assert data.windows.negatives_WN.shape == (data.n_rows, 2)
+        assert data.windows.features.keys() == {"town"}
+    # a model that reads none is the same with them as without
+    assert train.fn(store, stored, CONFIG, TRAINER) == train.fn(store, samples, CONFIG, TRAINER)

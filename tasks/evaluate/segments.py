@@ -1,0 +1,106 @@
+"""Whom and what a model is good for: its metrics by length of history, by reason and by age of the item.
+
+U test users, R test rows (each pair once), N places, I items
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.base import FloatArray, IntArray
+from models.ranking.metrics import hits
+from models.serving import REASONS
+from tasks.judging import Judges
+
+PLACES = 10
+SHOWN = ("ndcg_at_10", "recall_at_10", "hit_at_10")
+LENGTHS = (0, 1, 5, 10, 20, 50, 100, 200)
+"""Items before the test at which a bucket of users begins."""
+AGES = (0, 7, 30, 90, 365)
+"""Days at which a bucket of items begins."""
+LENGTH_NAMES = (*(str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in pairwise(LENGTHS)), f"{LENGTHS[-1]}+")
+AGE_NAMES = ("new", f"<{AGES[1]}", *(f"{a}-{b}" for a, b in pairwise(AGES[1:])), f"{AGES[-1]}+")
+MICROSECONDS_A_DAY = 86_400_000_000
+
+Figures = Mapping[str, FloatArray]
+Segment = list[dict[str, Any]]
+
+
+def by_history_length(per_user: Figures, lengths_U: IntArray) -> Segment:
+    """The means of the users with so many items before the test; only of buckets with somebody in them."""
+    return _rows(LENGTH_NAMES, np.searchsorted(LENGTHS, lengths_U, side="right") - 1, _shown(per_user), "users")
+
+
+def by_reason(per_user: Figures, reason_U: npt.NDArray[np.int8]) -> Segment:
+    """The means of the users who were scored by the model, folded in, …"""
+    return _rows(REASONS, reason_U.astype(np.int64), _shown(per_user), "users")
+
+
+def by_item_age(items_UN: npt.NDArray[np.int32], judges: Judges, age_R: FloatArray) -> Segment:
+    """The means of the test rows whose item is so many days old, `new` where nothing before the test had it (NaN).
+
+    Of a row recall is whether its item is shown, and NDCG the gain of its place, 1 / log2(place + 1)."""
+    place_R = places(items_UN[:, :PLACES], judges)
+    shown_R = place_R >= 0
+    gain_R = np.where(shown_R, 1 / np.log2(np.maximum(place_R, 0) + 2), 0.0)
+    bucket_R = np.where(np.isnan(age_R), 0, np.searchsorted(AGES, age_R, side="right"))
+    return _rows(AGE_NAMES, bucket_R, {"ndcg_at_10": gain_R, "recall_at_10": shown_R.astype(np.float64)}, "rows")
+
+
+def places(items_UN: npt.NDArray[np.int32], judges: Judges) -> npt.NDArray[np.int64]:
+    """[R] at which place, from 0, each of the judges' rows is ranked for its user; -1 where it is not."""
+    n_items = 1 + int(max(items_UN.max(initial=0), judges.relevant.items_R.max(initial=0)))
+    user_R = judges.rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    item_R = judges.rows["item_idx"].to_numpy()
+    pair_R = np.where(item_R >= 0, user_R * n_items + item_R, -1)
+    user_H, place_H = np.nonzero(hits(items_UN, judges.relevant))
+    order_R = np.argsort(pair_R)
+    row_H = order_R[np.searchsorted(pair_R, user_H * n_items + items_UN[user_H, place_H], sorter=order_R)]
+    place_R = np.full(len(pair_R), -1, dtype=np.int64)
+    place_R[row_H] = place_H
+    return place_R
+
+
+def first_times(before: Sequence[pa.Table], n_items: int) -> npt.NDArray[np.int64] | None:
+    """[I] when each item's first row before the test was, in microseconds; None where a row has no timestamp.
+
+    `before` are tables of item_idx and timestamp; each item has a row in one of them."""
+    rows = pa.concat_tables([table.select(["item_idx", "timestamp"]) for table in before])
+    if rows["timestamp"].null_count:
+        return None
+    first = rows.group_by("item_idx").aggregate([("timestamp", "min")])
+    first_I = np.zeros(n_items, dtype=np.int64)
+    first_I[first["item_idx"].to_numpy()] = first["timestamp_min"].cast(pa.int64()).to_numpy()
+    return first_I
+
+
+def item_ages(test: pa.Table, first_I: npt.NDArray[np.int64] | None) -> FloatArray | None:
+    """[R] days since the item's first row, for each row of the judges that are made of these test rows (TEST_ROWS).
+
+    NaN for an item that nothing before the test had; 0 where its first row is later than the test row, as happens where
+    each user's last row is held out. None where there are no timestamps."""
+    if first_I is None or test["timestamp"].null_count:
+        return None
+    pairs = test.group_by(["user_id", "item_id", "item_idx"]).aggregate([("timestamp", "min")])
+    pairs = pairs.sort_by([("user_id", "ascending"), ("item_id", "ascending")])  # the order of the judges' rows
+    item_R, time_R = pairs["item_idx"].to_numpy(), pc.cast(pairs["timestamp_min"], pa.int64()).to_numpy()
+    age_R = np.maximum(time_R - first_I[np.maximum(item_R, 0)], 0) / MICROSECONDS_A_DAY
+    return np.where(item_R >= 0, age_R, np.nan)
+
+
+def _shown(per_user: Figures) -> Figures:
+    return {name: per_user[name] for name in SHOWN if name in per_user}
+
+
+def _rows(names: Sequence[str], bucket_N: npt.NDArray[np.int64], figures: Figures, counted: str) -> Segment:
+    found: Segment = []
+    for bucket in np.unique(bucket_N).tolist():
+        inside_N = bucket_N == bucket
+        means = {name: float(values_N[inside_N].mean()) for name, values_N in figures.items()}
+        found.append({"bucket": names[bucket], counted: int(inside_N.sum()), **means})
+    return found
