@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from .base import FitSession, Query, TrainingData
-from .fitting.config import TrainerConfig
 from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
@@ -84,11 +83,7 @@ class MINDConfig(HistoryModelConfig):
     recommended: ClassVar[dict[str, Any]] = {
         "optimizer": "adam", "learning_rate": 0.005, "epochs": 30, "patience": 4,
     }  # fmt: skip
-    largest_batch: ClassVar[int] = 1024
-    """What `trainer.batch_size` is on many rows. It depends on the data, so it is no recommended value: the fit
-    chooses it."""
-    steps: ClassVar[int] = 64
-    """Of an epoch at least, where `trainer.batch_size` is left unset: on few rows the batches are smaller."""
+    largest_batch: ClassVar[int | None] = 1024
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
     reads_windows: ClassVar[bool] = True
 
@@ -105,11 +100,6 @@ class MINDConfig(HistoryModelConfig):
     @property
     def widths(self) -> tuple[int, ...]:
         return (self.dim,) if self.tower is None else self.tower
-
-    def with_batches(self, trainer: TrainerConfig, n_rows: int) -> TrainerConfig:
-        """With a batch size, if it has none, that gives enough steps on so many rows."""
-        size = max(1, min(self.largest_batch, n_rows // self.steps))
-        return trainer if trainer.batch_size is not None else trainer.model_copy(update={"batch_size": size})
 
 
 class MIND(GradientModel):
@@ -160,10 +150,6 @@ class MIND(GradientModel):
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.item_RD, *self.features.tables]
-
-    def fit(self, data: TrainingData, session: FitSession) -> Self:
-        session.trainer = self.config.with_batches(session.trainer, data.n_rows)
-        return super().fit(data, session)
 
     def prepare(self, data: TrainingData, session: FitSession) -> WindowPairs:
         return WindowPairs(data, self.config, session)

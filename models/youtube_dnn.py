@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_v
 from torch import Tensor, nn
 
 from .base import FitSession, Query, TrainingData
-from .fitting.config import TrainerConfig
 from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
@@ -67,11 +66,7 @@ class YouTubeDNNConfig(HistoryModelConfig):
         "optimizer": "adam", "learning_rate": 0.005, "epochs": 30, "patience": 4,
     }  # fmt: skip
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
-    largest_batch: ClassVar[int] = 1024
-    """What `trainer.batch_size` is on many rows. It depends on the data, so it is no recommended value: the fit
-    chooses it."""
-    steps: ClassVar[int] = 64
-    """Of an epoch at least, where `trainer.batch_size` is left unset: on few rows the batches are smaller."""
+    largest_batch: ClassVar[int | None] = 1024
     reads_windows: ClassVar[bool] = True
 
     @model_validator(mode="after")
@@ -83,11 +78,6 @@ class YouTubeDNNConfig(HistoryModelConfig):
     @property
     def widths(self) -> tuple[int, ...]:
         return (self.dim,) if self.tower is None else self.tower
-
-    def with_batches(self, trainer: TrainerConfig, n_rows: int) -> TrainerConfig:
-        """With a batch size, if it has none, that gives enough steps on so many rows."""
-        size = max(1, min(self.largest_batch, n_rows // self.steps))
-        return trainer if trainer.batch_size is not None else trainer.model_copy(update={"batch_size": size})
 
 
 class YouTubeDNN(GradientModel):
@@ -139,10 +129,6 @@ class YouTubeDNN(GradientModel):
     def embeddings(self) -> Iterable[Tensor]:
         own = [] if self.output_ID is None else [self.output_ID]
         return [self.item_RD, *own, *self.features.tables]
-
-    def fit(self, data: TrainingData, session: FitSession) -> Self:
-        session.trainer = self.config.with_batches(session.trainer, data.n_rows)
-        return super().fit(data, session)
 
     def prepare(self, data: TrainingData, session: FitSession) -> WindowPairs:
         return WindowPairs(data, self.config, session)

@@ -10,7 +10,7 @@ from models.fitting.config import TrainerConfig
 from tests.factories import random_log
 
 DATA = random_log(n_users=7, n_items=9, n_rows=60, seed=1)
-SMALL = CaserConfig(dim=3, history_length=4, horizontal=2, vertical=2)
+SMALL = CaserConfig(loss="softmax", dim=3, history_length=4, horizontal=2, vertical=2)
 
 
 def drawn(config: CaserConfig = SMALL, seed: int = 0) -> Caser:
