@@ -1,8 +1,10 @@
-"""A file of pairs, dealt into rows to fit, validation rows and test rows; and how a model is judged by them.
+"""A file of rows, dealt into rows to fit, validation rows and test rows; and how a model is judged by them.
 
 `candidates`: of each user with three rows or more one random row is held out for the test and one for validation, each
 ranked among 99 items that the user has in no row. `full`: of each user a fifth of the rows is held out for the test and
-a tenth of the rest for validation, and ranked among all items that were not fitted.
+a tenth of the rest for validation, and ranked among all items that were not fitted. `next`: of each user with three
+rows or more the last row in time is held out for the test and the one before it for validation, and ranked among all
+items that the user had not before.
 
 U users, N candidates, K places, R rows
 """
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -24,7 +27,11 @@ from models.ranking.top_k import rank_candidates, recommend
 
 N_NEGATIVES = 99
 CUTOFFS = (10, 20)
-MODES = {"candidates": ("hit_at_10", "ndcg_at_10"), "full": ("recall_at_20", "ndcg_at_20")}
+MODES = {
+    "candidates": ("hit_at_10", "ndcg_at_10"),
+    "full": ("recall_at_20", "ndcg_at_20"),
+    "next": ("hit_at_10", "ndcg_at_10"),
+}
 """The two metrics that are shown of each way of judging."""
 
 
@@ -55,23 +62,16 @@ class Rows:
 
 
 def write_split(data: Path, path: Path, mode: str, seed: int) -> None:
-    """A pair that occurs twice counts once: its second row must not tell the test."""
-    pairs = pq.read_table(data, columns=["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
-    users_R, items_R = (
-        pc.rank(pairs[name], tiebreaker="dense").to_numpy().astype(np.int64) - 1 for name in ("user_id", "item_id")
-    )
-    n_users, n_items = int(users_R.max()) + 1, int(items_R.max()) + 1
-    # Sorted first, so that the order in the file plays no part; then in a random order within each user.
-    order_R = np.lexsort((items_R, users_R))
-    order_R = order_R[stream(seed, "pairs", "order").permutation(len(order_R))]
-    every = Ragged.from_pairs(users_R[order_R], items_R[order_R], n_users)
-    if mode == "candidates":
-        n_test_U = n_valid_U = (every.lengths_U >= 3).astype(np.int64)
-    else:
+    every, n_items = _in_time(data) if mode == "next" else _shuffled(data, seed)
+    if mode == "full":
         n_test_U = every.lengths_U // 5
         n_valid_U = (every.lengths_U - n_test_U) // 10
+    else:
+        n_test_U = n_valid_U = (every.lengths_U >= 3).astype(np.int64)
     known, test = _cut(every, n_test_U)
     fitted, valid = _cut(known, n_valid_U)
+    if mode == "next":
+        test, valid = _first_time(test, known, n_items), _first_time(valid, fitted, n_items)
     parts = {"known": known, "test": test, "fitted": fitted, "valid": valid}
     if mode == "candidates":
         seen = SeenItems(every, n_items)
@@ -97,6 +97,41 @@ def read_split(path: Path) -> tuple[Rows, Rows]:
         return Rows(TrainingData(int(split["n_items"]), histories), held_out, part(f"{judging}_candidates"))
 
     return rows("fitted", "valid"), rows("known", "test")
+
+
+def _shuffled(data: Path, seed: int) -> tuple[Ragged, int]:
+    """[all users] the items of each in random order, and how many there are.
+
+    A pair that occurs twice counts once: its second row must not tell the test."""
+    pairs = pq.read_table(data, columns=["user_id", "item_id"]).group_by(["user_id", "item_id"]).aggregate([])
+    users_R, items_R = _coded(pairs, "user_id"), _coded(pairs, "item_id")
+    # Sorted first, so that the order in the file plays no part; then in a random order within each user.
+    order_R = np.lexsort((items_R, users_R))
+    order_R = order_R[stream(seed, "pairs", "order").permutation(len(order_R))]
+    every = Ragged.from_pairs(users_R[order_R], items_R[order_R], int(users_R.max()) + 1)
+    return every, int(items_R.max()) + 1
+
+
+def _in_time(data: Path) -> tuple[Ragged, int]:
+    """[all users] the items of each from the oldest to the newest, of one time as in the file, and how many there
+    are."""
+    log = pq.read_table(data, columns=["user_id", "item_id", "timestamp"])
+    users_R, items_R = _coded(log, "user_id"), _coded(log, "item_id")
+    order_R = np.argsort(_coded(log, "timestamp"), kind="stable")
+    return Ragged.from_pairs(users_R[order_R], items_R[order_R], int(users_R.max()) + 1), int(items_R.max()) + 1
+
+
+def _coded(table: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    """[R] the places of a column's values among its different ones."""
+    places_R: npt.NDArray[np.int64] = pc.rank(table[name], tiebreaker="dense").to_numpy().astype(np.int64) - 1
+    return places_R
+
+
+def _first_time(held_out: Ragged, before: Ragged, n_items: int) -> Ragged:
+    """Without the rows of items that their user had before: those are masked, so that nobody could find them."""
+    pairs_R, known_R = (part.users_R.astype(np.int64) * n_items + part.items_R for part in (held_out, before))
+    new_R = ~np.isin(pairs_R, known_R)
+    return Ragged.from_pairs(held_out.users_R[new_R], held_out.items_R[new_R], len(held_out))
 
 
 def _cut(histories: Ragged, n_last_U: npt.NDArray[np.int64]) -> tuple[Ragged, Ragged]:

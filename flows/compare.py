@@ -16,6 +16,7 @@ from flows.night import Surroundings, leave_note, watchers
 from flows.retrain import artifact_key
 from models.base import Callback
 from models.config import ModelConfig
+from models.registry import depends_on_seed
 from tasks.errors import RunFailed, without_passwords
 from tasks.evaluate.task import evaluate
 from tasks.ingest.sources.registry import identify
@@ -35,8 +36,6 @@ LOG = logging.getLogger("encore.compare")
 EXAMPLE = CompareConfig.model_validate({"models": "popularity,item_knn,bpr_mf"})
 FROM_ENVIRONMENT = Settings()
 NOT_READ = {"gate", "recommend", "registered_model"}  # of a night's configuration: nothing is promoted or published
-WITHOUT_CHANCE = frozenset({"popularity", "item_knn", "ease", "markov", "blend"})
-"""Models that are the same with every seed; a blend as long as all of its members are."""
 
 
 class FitFailed(RunFailed):
@@ -110,7 +109,7 @@ def enter(comparison: Comparison, samples: SampleRefs, label: str, model: ModelC
     """Trains and judges one model with every seed that can change it; the first training that fails ends it."""
     fits: list[Fit] = []
     seeds = comparison.config.seeds
-    for seed in seeds[:1] if WITHOUT_CHANCE.issuperset(model.models_used()) else seeds:
+    for seed in seeds if depends_on_seed(model) else seeds[:1]:
         try:
             fits.append(fit_once(comparison, samples, label, comparison.config.night(model, seed)))
         except FitFailed as error:

@@ -19,6 +19,8 @@ class ModelConfig(Frozen):
 
     recommended: ClassVar[dict[str, Any]] = {}
     """TrainerConfig fields that suit this model, used where the user sets none. Say beside them how they were found."""
+    by_chance: ClassVar[bool] = True
+    """Whether another seed makes another model. Of a model made of others these tell."""
     reads_windows: ClassVar[bool] = False
     """Whether it is fitted on rows with the items before them, which a night stores."""
 

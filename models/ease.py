@@ -4,7 +4,7 @@ U users in the query, I items
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import psutil
@@ -38,6 +38,7 @@ class EASEConfig(ModelConfig):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019)."""
 
     name: Literal["ease"] = "ease"
+    by_chance: ClassVar[bool] = False
     l2: PositiveFloat | None = None
     """Weight of the squared norm of the map. Unset: chosen on the validation rows (30 to 3000); 300 without them,
     and over 20,000 items, where a single inversion takes minutes."""

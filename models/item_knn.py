@@ -4,7 +4,7 @@ U users in the query, I items, Z similarities kept
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class ItemKNNConfig(ModelConfig):
     """Item-based neighbours by cosine (Deshpande & Karypis, TOIS 2004)."""
 
     name: Literal["item_knn"] = "item_knn"
+    by_chance: ClassVar[bool] = False
     neighbours: PositiveInt | None = None
     """How many most similar items each item keeps. Unset: chosen on the validation rows (20 to 1000), or 200."""
     shrink: NonNegativeFloat | None = None

@@ -4,7 +4,7 @@ U users in the query, I items, R rows (user-item pairs), D places between two it
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class MarkovConfig(ModelConfig):
     """Skipping Markov chain (Shani et al., JMLR 2005)."""
 
     name: Literal["markov"] = "markov"
+    by_chance: ClassVar[bool] = False
     window: PositiveInt | None = None
     """How many places one item may stand after another to count as following it. Unset: chosen on the validation rows
     (1 to 20), or 10, as in the sequential rules of Ludewig & Jannach, UMUAI 2018."""

@@ -4,7 +4,7 @@ U users in the query, I items, R rows
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ class PopularityConfig(ModelConfig):
     """Popularity has no knobs."""
 
     name: Literal["popularity"] = "popularity"
+    by_chance: ClassVar[bool] = False
 
 
 class Popularity(Recommender):

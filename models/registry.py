@@ -46,6 +46,11 @@ def modules_used(config: ModelConfig) -> list[str]:
     return [model_class(name).__module__ for name in config.models_used()]
 
 
+def depends_on_seed(config: ModelConfig) -> bool:
+    """Whether another seed makes another model of this configuration."""
+    return any(model_class(name).Config.by_chance for name in config.models_used())
+
+
 def config_union() -> Any:
     """Every model's configuration as one pydantic union, discriminated by `name`."""
     configs = [model_class(name).Config for name in MODELS]

@@ -27,7 +27,7 @@ def main() -> None:
     offsets_U1, items_R = split["known_o"], split["known_i"]
     fit = ease if method == "ease" else factors
     score, seconds = fit(method, offsets_U1, items_R, int(split["n_items"]), settings)
-    first, second = candidates(split, score) if str(split["mode"]) == "candidates" else full(split, score)
+    first, second = judge(split, score)
     rate = None if method == "ease" else len(items_R) * settings["iterations"] / seconds
     print(json.dumps({"first": first, "second": second, "seconds": seconds, "rate": rate, "peak_mb": peak_mb()}))
 
@@ -70,6 +70,13 @@ def ease(method: str, offsets_U1: Ints, items_R: Ints, n_items: int, settings: d
     return lambda users_B: table_UI[users_B] @ weight_II, seconds
 
 
+def judge(split: Any, score: Score) -> tuple[float, float]:
+    """The two metrics that are shown of the split's way of judging."""
+    if str(split["mode"]) == "candidates":
+        return candidates(split, score)
+    return full(split, score, 10 if str(split["mode"]) == "next" else 20)
+
+
 def candidates(split: Any, score: Score) -> tuple[float, float]:
     """HR@10 and NDCG@10 of the held-out row among its user's candidates; another of the same score counts as better."""
     offsets, items, own = split["test_candidates_o"], split["test_candidates_i"], split["test_i"]
@@ -83,17 +90,17 @@ def candidates(split: Any, score: Score) -> tuple[float, float]:
     return float((place_U < 10).mean()), float(np.where(place_U < 10, 1 / np.log2(place_U + 2), 0).mean())
 
 
-def full(split: Any, score: Score) -> tuple[float, float]:
-    """Recall@20 and NDCG@20 among all items that were not fitted."""
+def full(split: Any, score: Score, k: int) -> tuple[float, float]:
+    """Recall@k, which of one held-out row is HR@k, and NDCG@k among all items that were not fitted."""
     offsets_U1, items_R, held_o, held_i = (split[name] for name in ("known_o", "known_i", "test_o", "test_i"))
     users_U = np.flatnonzero(np.diff(held_o))
-    discount_K = 1 / np.log2(np.arange(2, 22))
+    discount_K = 1 / np.log2(np.arange(2, k + 2))
     recall, ndcg = 0.0, 0.0
     for start in range(0, len(users_U), 500):
         users_B = users_U[start : start + 500]
         for user, score_I in zip(users_B, score(users_B), strict=True):
             score_I[items_R[offsets_U1[user] : offsets_U1[user + 1]]] = -np.inf
-            top_K = np.argpartition(-score_I, 20)[:20]
+            top_K = np.argpartition(-score_I, k)[:k]
             top_K = top_K[np.argsort(-score_I[top_K])]
             relevant = held_i[held_o[user] : held_o[user + 1]]
             hit_K = np.isin(top_K, relevant)

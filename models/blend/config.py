@@ -1,7 +1,7 @@
 """What can be set of a blend: its members, each with fields of its own, and their weights."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError, field_validator, model_validator
 
@@ -89,6 +89,7 @@ class BlendConfig(ModelConfig):
     """A weighted sum of models, each score less the user's mean over all items and over its standard deviation."""
 
     name: Literal["blend"] = "blend"
+    by_chance: ClassVar[bool] = False
     members: Annotated[tuple[str | dict[str, Any], ...] | None, BeforeValidator(split_commas)] = None
     """Models by name, or with their fields as {name: ials, dim: 128}; a field `trainer` holds what is for this one
     alone. Unset: ials (dim 128), ease, item_knn and graph_filter, as far as they fit into memory."""
