@@ -17,11 +17,11 @@ from flows.retrain import artifact_key
 from models.base import Callback
 from models.config import ModelConfig
 from models.registry import depends_on_seed
-from tasks.errors import RunFailed, without_passwords
+from tasks.errors import ConfigError, RunFailed, without_passwords
 from tasks.evaluate.task import evaluate
 from tasks.ingest.sources.registry import identify
 from tasks.ingest.task import ingest
-from tasks.record.task import figures, flatten
+from tasks.record.task import figures, flatten, segment_figures
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
 from tasks.split.task import split
@@ -35,6 +35,8 @@ from tasks.validate.task import validate
 LOG = logging.getLogger("encore.compare")
 EXAMPLE = CompareConfig.model_validate({"models": "popularity,item_knn,bpr_mf"})
 FROM_ENVIRONMENT = Settings()
+BATCH_SIZE = "trainer.batch_size"
+"""What a fit may choose itself: logged when that is known."""
 NOT_READ = {"gate", "recommend", "registered_model"}  # of a night's configuration: nothing is promoted or published
 
 
@@ -86,7 +88,8 @@ class Comparison(Surroundings):
         own = {"model": config.model.name, "label": label, "seed": seed}
         run = self.run.child(f"{label} seed {seed}", {**self.tags, **own})
         try:
-            run.log_params(flatten(config.model_dump(mode="json", exclude=NOT_READ)))
+            told = flatten(config.model_dump(mode="json", exclude=NOT_READ))
+            run.log_params({name: value for name, value in told.items() if name != BATCH_SIZE or value is not None})
             yield run
             run.finish()
         except BaseException as error:
@@ -137,13 +140,14 @@ def fit_once(comparison: Comparison, samples: SampleRefs, label: str, config: Pi
 def train_once(
     comparison: Comparison, samples: SampleRefs, config: PipelineConfig, callbacks: Callable[[str], Sequence[Callback]]
 ) -> TrainedRef:
-    """The model as a night would train it. Raises FitFailed where training diverges or does not fit into memory."""
+    """The model as a night would train it. Raises FitFailed where that is not possible: training diverges, needs more
+    memory than there is, or reads a feature that the data has not."""
     store, step, sampling, seed = comparison.store, comparison.step, config.sample.sampling, config.trainer.seed
     whole = step("sample", sample_windows, store, samples, config.model, sampling, seed)
     fit = (config.trainer, sampling, config.sample.history_length, callbacks)
     try:
         trained: TrainedRef = step("train", train, store, whole, config.model, *fit)
-    except RunFailed as error:
+    except (RunFailed, ConfigError) as error:
         raise FitFailed(error.message, error.hint) from error
     return trained
 
@@ -151,10 +155,12 @@ def train_once(
 def log(run: Run, samples: SampleRefs, training: Mapping[str, Any], judged: Mapping[str, Any]) -> None:
     """What MLflow shows of one fit: its rows, epochs, metrics and costs."""
     run.log_snapshot(samples.split.snapshot)
+    run.log_params({BATCH_SIZE: training["trainer"]["batch_size"]})
     run.complete_history(training["history"])
     valid = {f"valid/{name}": value for name, value in training["valid"].items()}
     costs = {"n_parameters": training["n_parameters"], "samples_per_second": training["samples_per_second"]}
-    run.log_metrics({**figures({**valid, **judged["means"]}, training), **costs, "seconds/train": training["seconds"]})
+    metrics = figures({**valid, **judged["means"]}, training) | segment_figures(judged["segments"])
+    run.log_metrics({**metrics, **costs, "seconds/train": training["seconds"]})
     run.set_tags({"weights_sha256": training["weights_sha256"], "test_fingerprint": judged["test_fingerprint"]})
 
 

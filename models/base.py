@@ -175,6 +175,10 @@ class TrainingDiverged(RuntimeError):
     """The loss or a weight is not a finite number."""
 
 
+class NothingToLearn(RuntimeError):
+    """There are rows, but none that this model can learn from."""
+
+
 class NoSuchFeature(ValueError):
     """`model.features` names a column that the data has not. The message names those that there are."""
 

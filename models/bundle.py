@@ -3,7 +3,7 @@
 A bundle is a folder: `bundle.json` (what it is, and the sha256 of the other files), `weights.safetensors`,
 `catalogue.safetensors`. It is loaded by the pipeline and by the model artefact alike.
 
-U users asked for, K places, R rows
+U users asked for, K places, R rows, S strangers
 """
 
 import hashlib
@@ -35,6 +35,48 @@ class BundleDamaged(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Strangers:
+    """Users whom the model has no index for, and of whom something is known all the same."""
+
+    ids: IdMap
+    histories: Ragged
+    """[S] what each of them had by the night of the training, as far as the items are known."""
+    codes: Mapping[str, IntArray]
+    """By name of a feature, the code of each, [S]; 0 is unknown."""
+
+    @classmethod
+    def none(cls) -> Self:
+        return cls(IdMap(np.empty(0, dtype=np.str_)), Ragged.empty(0), {})
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def histories_of(self, strangers_U: npt.NDArray[np.int64]) -> Ragged:
+        """[U] by their indices; empty where the index is -1."""
+        return self.histories.take(strangers_U) if len(self) else Ragged.empty(len(strangers_U))
+
+    def codes_of(self, strangers_U: npt.NDArray[np.int64]) -> dict[str, IntArray]:
+        """By name, [U]; only where the index is not -1 do they mean something. No names where there is nobody."""
+        return {name: codes_S[strangers_U] for name, codes_S in self.codes.items() if len(codes_S)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors, for a file without pickle; none where there is nobody."""
+        if not len(self):
+            return {}
+        codes = {f"strangers.codes.{name}": torch.tensor(codes_S) for name, codes_S in self.codes.items()}
+        return {**self.ids.tensors("strangers"), **_ragged_tensors("strangers.histories", self.histories), **codes}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
+        """Takes back what `tensors` gave; other tensors may be among them."""
+        if "strangers.histories.items" not in tensors:
+            return cls.none()
+        start = "strangers.codes."
+        codes = {key.removeprefix(start): tensors[key].numpy() for key in sorted(tensors) if key.startswith(start)}
+        return cls(IdMap.from_tensors("strangers", tensors), _ragged("strangers.histories", tensors), codes)
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A fitted model with the ids it speaks."""
 
@@ -53,6 +95,8 @@ class Bundle:
     """What is left out of each known user's list, where that is more than `served`."""
     features: UserFeatures = field(default_factory=UserFeatures.none)
     """What is known of the users besides their histories."""
+    strangers: Strangers = field(default_factory=Strangers.none)
+    """What is known of others; their histories were never fitted, and may be the very rows that judge a model."""
 
     def query(
         self, users_U: npt.NDArray[np.int64], histories: Ragged, features: Mapping[str, IntArray] | None = None
@@ -89,24 +133,39 @@ class Bundle:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.str_]]:
         """By raw ids: item ids [U, K], scores [U, K] (-inf where fewer than K were left) and reasons [U] (REASONS).
 
-        `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users,
-        and `seen`, of the same form, what is left out; items that the model does not know are skipped. `features` are
-        raw values [U] by name, for users whom the bundle does not know; None and unknown values tell nothing. A night's
-        champion is judged through this call, by the code that it was shipped with, so its meaning must not change.
+        `histories` (offsets [U + 1], raw item ids [R], oldest first) replaces what the bundle knows of these users, the
+        strangers among them, and `seen`, of the same form, what is left out; items that the model does not know are
+        skipped. `features` are raw values [U] by name, for users whom the model does not know: they come before what
+        the bundle has of a stranger; None and unknown values tell nothing. A night's champion is judged through this
+        call, by the code that it was shipped with, so its meaning must not change.
         """
         users_U = self.users.index(user_ids)
+        strangers_U = np.where(users_U < 0, self.strangers.ids.index(user_ids), -1)
         if histories is None:
-            known = self.served.take(users_U)
-            left_out = known if self.masked is None else self.masked.take(users_U)
+            theirs = self.strangers.histories_of(strangers_U)
+            known = _either(self.served.take(users_U), theirs)
+            left_out = known if self.masked is None else _either(self.masked.take(users_U), theirs)
         else:
             left_out = known = _known_only(histories[0], self.items.index(histories[1]))
         if seen is not None:
             left_out = _known_only(seen[0], self.items.index(seen[1]))
-        codes = self.features.codes_of(users_U)
-        for name, given_U in self.features.encode(features or {}).items():
-            codes[name] = np.where(users_U >= 0, codes[name], given_U)
+        codes = self._codes(users_U, strangers_U, features or {})
         lists = self.lists(users_U, known, left_out if exclude_seen else None, k, codes)
         return self.items.ids_N[lists.items_UK], lists.score_UK, np.array(REASONS)[lists.reason_U]
+
+    def _codes(
+        self,
+        users_U: npt.NDArray[np.int64],
+        strangers_U: npt.NDArray[np.int64],
+        raw: Mapping[str, Sequence[Any] | npt.NDArray[Any]],
+    ) -> dict[str, IntArray]:
+        """By name, the codes [U] of users and strangers by their indices, and of who is no known user by raw values."""
+        codes = self.features.codes_of(users_U)
+        for name, codes_U in self.strangers.codes_of(strangers_U).items():
+            codes[name] = np.where(strangers_U >= 0, codes_U, codes[name])
+        for name, given_U in self.features.encode(raw).items():
+            codes[name] = np.where((users_U < 0) & (given_U > 0), given_U, codes[name])
+        return codes
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """[R] True for a pair that the model has seen in training: such a row cannot judge it."""
@@ -126,6 +185,7 @@ class Bundle:
             **_ragged_tensors("served", self.served),
             **(_ragged_tensors("masked", self.masked) if self.masked is not None else {}),
             **self.features.tensors(),
+            **self.strangers.tensors(),
         }
         save_file(catalogue, folder / "catalogue.safetensors")
         content = {
@@ -162,7 +222,8 @@ class Bundle:
         model = build(config.name, config, sizes)
         model.load_weights(load_file(folder / "weights.safetensors"))
         masked = _ragged("masked", tensors) if "masked.items" in tensors else None
-        return cls(content["dataset"], model, users, items, fitted, served, content["history_length"], masked, features)
+        known = (users, items, fitted, served, content["history_length"], masked, features)
+        return cls(content["dataset"], model, *known, Strangers.from_tensors(tensors))
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:
@@ -171,7 +232,8 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        if tensor.numel():  # an empty one has no bytes, and torch cannot show them
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -182,6 +244,14 @@ def _ragged_tensors(name: str, ragged: Ragged) -> dict[str, Tensor]:
 
 def _ragged(name: str, tensors: dict[str, Tensor]) -> Ragged:
     return Ragged(tensors[f"{name}.offsets"].numpy(), tensors[f"{name}.items"].numpy())
+
+
+def _either(one: Ragged, other: Ragged) -> Ragged:
+    """[U] lists of which at most one of a pair holds something: that one."""
+    if not len(other.items_R):
+        return one
+    users_R = np.concatenate([one.users_R, other.users_R])
+    return Ragged.from_pairs(users_R, np.concatenate([one.items_R, other.items_R]), len(one))
 
 
 def _known_only(offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int64]) -> Ragged:

@@ -124,7 +124,9 @@ class Caser(GradientModel):
         item_BLD = gather(self.input_ID, history_BL) * real_BL[..., None]
         outputs = []
         for height, linear in enumerate(self.filters, start=1):
-            rows_BWX = item_BLD.unfold(1, height, 1).transpose(2, 3).reshape(len(item_BLD), -1, height * dim)
+            rows_BWX = (
+                item_BLD.unfold(1, height, 1).transpose(2, 3).reshape(len(item_BLD), length - height + 1, height * dim)
+            )
             found_BWF = torch.relu(linear(rows_BWX))
             some_BW1 = real_BL.unfold(1, height, 1).any(dim=2)[..., None]  # a place that has an item
             outputs.append((found_BWF * some_BW1).amax(dim=1))

@@ -83,7 +83,7 @@ def _codes(values: IdMap, raw: Sequence[Any] | npt.NDArray[Any]) -> Codes:
 
 
 def _as_text(value: Any) -> str | None:
-    """A value as files have it: a whole number without its point; None for None and NaN."""
-    if value is None or value != value:
+    """A value as files have it: a whole number without its point; None for None, NaN and what else is not itself."""
+    if value is None or (value == value) is not True:  # pandas.NA is neither equal to itself nor unequal
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -43,8 +43,8 @@ class GRU4RecConfig(HistoryModelConfig):
     loss: LossName = "sampled_softmax"
     """As for the models of pairs; at each place what came next is compared with other items. The softmax over all of
     them does no better on MovieLens 100K, and takes twice as long on Beauty, which has 12,000."""
-    decay: PositiveFloat = 0.9
-    """Each epoch's learning rate is this times the one before."""
+    decay: float = Field(0.9, gt=0, le=1)
+    """Each epoch's learning rate is this times the one before; `trainer.schedule` comes on top."""
     init_std: PositiveFloat = 0.1
     """Standard deviation of the first vectors."""
 

@@ -38,15 +38,15 @@ class MINDConfig(HistoryModelConfig):
     name: Literal["mind"] = "mind"
     dim: PositiveInt = 64
     """Length of the vectors of items, features and interests."""
-    interests: PositiveInt = 2
+    interests: int = Field(2, ge=1, le=32)
     """Vectors of a user; an item is scored by the one that it goes with best."""
     adaptive: bool = False
     """Give a user with a history of n items only max(1, min(interests, log2(1 + n))) interests, rounded down."""
     iterations: PositiveInt = 3
     """Of the routing; only the last one passes a gradient on."""
-    routing_std: NonNegativeFloat = 0.01
-    """Standard deviation of the routing's first logits, which are drawn once, saved and never trained. The paper has
-    1; 0 makes all interests the same for ever."""
+    routing_std: NonNegativeFloat = 0.1
+    """Standard deviation of the routing's first logits, which are drawn once, saved and never trained. It sets the
+    interests apart: the paper has 1, and 0 makes them all the same for ever."""
     loss: LossName = "sampled_softmax"
     """As for the models of pairs; a row is compared with other items that might have come next."""
     history_length: PositiveInt = 50
@@ -78,14 +78,31 @@ class MINDConfig(HistoryModelConfig):
     # .120 with one interest (no tower .124; all five features and dropout .3 .112), and with two by routing_std .01
     # .120. By sampled_softmax, where seen items are no opponents, 1, 2 and 4 interests have .134, .135 and .124; with
     # two, power 1 has .131, dropout .3 .132, no tower .126, rate .003 .128, init_std .2 .138 and with it 50 items .138
-    # (the mean of the best three epochs .137 instead of .132). Amazon Beauty (the last row, 20 items, vectors of .1):
-    # .054, with dropout .4 .050.
+    # (the mean of the best three epochs .137 instead of .132). With these, one interest has .138; two have .138 by
+    # routing_std .01, but they are the same (mean cosine 1.00), .132 by .1 (.90), .130 by .3 (.67) and .122 by 1 (.56):
+    # taste is narrow in so small a catalogue. Amazon Beauty (the last row, 20 items, vectors of .1): .054, with dropout
+    # .4 .050.
     recommended: ClassVar[dict[str, Any]] = {
         "optimizer": "adam", "learning_rate": 0.005, "epochs": 30, "patience": 4,
     }  # fmt: skip
     largest_batch: ClassVar[int | None] = 1024
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
     reads_windows: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _all_is_read(self) -> Self:
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features has a name twice")
+        single = "with one interest" if self.interests == 1 else ""
+        idle = {
+            "feature_dropout": "" if self.features else "without features",
+            "residual": "" if self.widths else "without a tower",
+            **dict.fromkeys(("adaptive", "power"), single),
+        }
+        for name, why in idle.items():
+            if why and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no meaning {why}")
+        return self
 
     @model_validator(mode="after")
     def _tower_fits(self) -> Self:

@@ -42,8 +42,8 @@ class SASRecConfig(HistoryModelConfig):
     norm: Norm = "pre"
     """Normalise before each layer, as the paper does, or after (post)."""
     positions: Literal["distance", "absolute"] = "distance"
-    """What is learned of order: a number for each head and each distance back, or as in the paper a vector for each
-    place, counted from the oldest item that is shown."""
+    """What is learned of order: a number for each head and each distance back, or a vector for each place, counted from
+    the oldest item that is shown (the paper counts from the newest)."""
     recent: NonNegativeInt = 3
     """Add vectors of so many latest items straight to what the attention says, weighted by how long ago each was: the
     long and the short of a taste side by side, as in Fossil (He & McAuley, ICDM 2016). 0 is the paper's model."""
@@ -52,8 +52,8 @@ class SASRecConfig(HistoryModelConfig):
     loss: LossName = "sampled_softmax"
     """As for the models of pairs; at each place what came next is compared with other items. The softmax over all of
     them does no better on MovieLens 100K, and takes twice as long on Beauty, which has 12,000."""
-    decay: PositiveFloat = 0.9
-    """Each epoch's learning rate is this times the one before."""
+    decay: float = Field(0.9, gt=0, le=1)
+    """Each epoch's learning rate is this times the one before; `trainer.schedule` comes on top."""
     init_std: PositiveFloat = 0.02
     """Standard deviation of the first vectors."""
 
@@ -75,6 +75,8 @@ class SASRecConfig(HistoryModelConfig):
     def _heads_divide_the_vectors(self) -> Self:
         if self.dim % self.heads:
             raise ValueError(f"model.dim of {self.dim} is not divided by model.heads of {self.heads}")
+        if "recent" in self.model_fields_set and self.recent > self.history_length:
+            raise ValueError(f"model.recent is {self.recent}, but only {self.history_length} items are shown")
         return self
 
 

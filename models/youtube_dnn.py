@@ -71,6 +71,10 @@ class YouTubeDNNConfig(HistoryModelConfig):
 
     @model_validator(mode="after")
     def _tower_fits(self) -> Self:
+        if len(set(self.features)) < len(self.features):
+            raise ValueError("features has a name twice")
+        if not self.features and self.feature_dropout != type(self).model_fields["feature_dropout"].default:
+            raise ValueError("feature_dropout has no meaning without features")
         if self.widths[-1:] != (self.dim,):
             raise ValueError(f"tower must end with {self.dim}, which is dim: users and items are compared")
         return self

@@ -134,6 +134,17 @@ class BlendConfig(ModelConfig):
     def models_used(self) -> tuple[str, ...]:
         return self.name, *sorted({member.config.name for member in self.parts})
 
+    def showing(self, length: int | None) -> "BlendConfig":
+        """Members that have a length of their own take this one; the others are shown what the blend is."""
+        parts = [(member, member.config.showing(length)) for member in self.parts]
+        if all(config is member.config for member, config in parts):
+            return self
+        members = tuple(
+            member.spec if config is member.config else {**_as_fields(member.spec), "history_length": length}
+            for member, config in parts
+        )
+        return self.model_copy(update={"members": members})
+
     def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
         """As it is: what is unset, each member fills for itself. Raises ValueError for what one of them refuses."""
         if trainer.initial_weights is not None:
@@ -145,10 +156,16 @@ class BlendConfig(ModelConfig):
 
     def complete_sampling(self, sampling: SamplingConfig) -> SamplingConfig:
         """As it is: for the members that learn in epochs, of which there must then be one."""
+        if sampling.stored:
+            raise ValueError("sample.stored and blend: its members draw their own; leave it unset")
         learners = [member for member in self.parts if member.learns]
         for member in learners:
             member.config.complete_sampling(sampling)
         return sampling if learners else super().complete_sampling(sampling)
+
+
+def _as_fields(spec: str | dict[str, Any]) -> dict[str, Any]:
+    return {"name": spec} if isinstance(spec, str) else spec
 
 
 def _explained(name: str, error: ValidationError) -> str:

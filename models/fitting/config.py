@@ -147,7 +147,7 @@ class TrainerConfig(Frozen):
     epochs: PositiveInt | None = None
     """Passes over the training rows at most; the validation rows choose the best one."""
     batch_size: PositiveInt | None = None
-    """Positive rows a step."""
+    """Positive rows a step; for sasrec and gru4rec about so many, as pieces of histories are not cut for it."""
     learning_rate: PositiveFloat | None = None
     """Step size at the start."""
     optimizer: OptimizerName | None = None
@@ -224,7 +224,7 @@ class SamplingConfig(Frozen):
     """What each training row is compared with, and what it weighs. A field left unset takes the model's own value."""
 
     negatives: PositiveInt | None = None
-    """Items beside each row that its user has not seen, drawn anew each epoch."""
+    """Items beside each row that its user has not seen, drawn anew each epoch, or once with `stored`."""
     distribution: Literal["uniform", "popularity", "log_uniform", "in_batch"] | None = None
     """Where they come from: all items alike, by popularity to the power of `exponent`, by the logarithm of the rank in
     popularity (Zipf's law), or the batch's other rows."""

@@ -131,10 +131,12 @@ class PairModelConfig(ModelConfig):
         return made
 
     def _filled(self, rule: Rule, asked: dict[str, Any]) -> dict[str, Any]:
-        """What the model recommends, where nothing else is asked for than another number of the same negatives."""
+        """What the model recommends, where nothing else is asked for than how many negatives, and by which table."""
         usual: dict[str, Any] = {"distribution": "uniform", "negatives": rule.negatives, "hardest_of": 1}
         own = self.sampling if self.loss == type(self).model_fields["loss"].default else {}
         kind = {name: value for name, value in asked.items() if name not in ("negatives", "exponent")}
+        if kind.get("distribution") in TABLES and "distribution" not in own:
+            del kind["distribution"]
         filled = usual | {"shared": False, "stored": False}
         if kind.items() <= (filled | own).items():
             filled |= own

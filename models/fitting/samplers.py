@@ -113,7 +113,7 @@ def popularity_table(items_R: IntArray, n_items: int, exponent: float) -> AliasT
 def log_uniform_table(items_R: IntArray, n_items: int) -> AliasTable:
     """Items by their rank in popularity, from 0 and of equals by index: as often as log((rank + 2) / (rank + 1)).
 
-    That is Zipf's law, and what others draw the candidates of a sampled softmax by (Jean et al., ACL 2015)."""
+    That is about Zipf's law, and what TensorFlow's `log_uniform_candidate_sampler` draws by."""
     count_I = np.bincount(items_R, minlength=n_items)
     rank_I = np.empty(n_items, dtype=np.int64)
     rank_I[np.argsort(-count_I, kind="stable")] = np.arange(n_items)

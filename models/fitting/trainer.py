@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..base import Epoch, FitSession, Recommender, TrainingData, TrainingDiverged, WrongStart
+from ..base import Epoch, FitSession, NothingToLearn, Recommender, TrainingData, TrainingDiverged, WrongStart
 from . import checkpoint
 from .config import TrainerConfig
 from .keeping import LOG, Start, begin, can_keep, keep, load_optimizer, pack, read_start, unpack
@@ -80,6 +80,10 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
     model.eval()
     optimizer = make_optimizer(config.optimizer, model.parameters(), config.learning_rate)
     prepared = model.prepare(data, session)
+    if hasattr(prepared, "__len__") and not len(prepared):
+        raise NothingToLearn(
+            f"{model.config.name} finds no row to learn from: no user has two rows, or each has seen every item"
+        )
     identity = _identity(model, data, session, start)
 
     session.history.clear()
@@ -201,8 +205,9 @@ def _identity(model: Trainable, data: TrainingData, session: FitSession, start: 
     digest.update(f"{data.n_items} {session.validate is not None}".encode())
     digest.update(data.histories.offsets_U1.tobytes())
     digest.update(data.histories.items_R.tobytes())
-    stored_WN = None if data.windows is None else data.windows.negatives_WN
-    for optional in (data.weights_R, stored_WN):
+    windows = data.windows
+    stored = [] if windows is None else [windows.lengths_W, windows.negatives_WN, *windows.features.values()]
+    for optional in (data.weights_R, *stored):
         digest.update(b"" if optional is None else optional.tobytes())
     for features in (data.user_features, data.item_features):
         for name, feature in sorted(features.items()):

@@ -45,8 +45,9 @@ class WindowPairs:
         """The session's configurations are complete."""
         codes = {name: feature.codes_N for name, feature in data.user_features.items()}
         self.windows = data.windows or Windows.of(data.histories, config.history_length, codes)
-        if len(self.windows) != data.n_rows:
-            raise ValueError(f"{len(self.windows)} windows of {data.n_rows} rows: they are of other data")
+        same = (self.windows.users_W, data.histories.users_R), (self.windows.targets_W, data.histories.items_R)
+        if not all(np.array_equal(*pair) for pair in same):
+            raise ValueError(f"{len(self.windows)} windows beside {data.n_rows} rows: they are of other data")
         if session.sampling.stored and self.windows.negatives_WN is None:
             raise ValueError("sample.stored is set, but the windows hold no negatives")
         self.length, self.n_items = config.history_length, data.n_items

@@ -12,8 +12,9 @@ def label_aware(interest_BKD: Tensor, target_BD: Tensor, power: float, unused_BK
     """[B, D] sum over k of w_k^p v_k, with w = softmax(V e) and the powers normalised to sum to 1 again.
 
     That is softmax(p V e): p = 0 is the mean, and p = infinity takes the one interest that fits best, the first of
-    equals. Powers of the raw products, as some have them, overflow and forget the sign. Interests that are `unused`
-    take no part; one of each row must be used. Source: Li et al., CIKM 2019, equation 6."""
+    equals. Li et al. (CIKM 2019, section 3.4) write softmax(pow(V e, p)); taken as it stands it overflows and forgets
+    the sign, so the power is that of the normalised weights. Interests that are `unused` take no part; one of each row
+    must be used."""
     product_BK = (interest_BKD @ target_BD[:, :, None])[:, :, 0]
     logit_BK = product_BK if power == inf else power * product_BK
     if unused_BK is not None:

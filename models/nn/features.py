@@ -46,6 +46,8 @@ class FeatureTables(nn.Module):
     def initialise(self, seed: int, std: float) -> None:
         for name, table in zip(self.names, self.tables, strict=True):
             fill_normal(table, std, seed, "feature", name, "initialise")
+            with torch.no_grad():
+                table[0] = 0  # where nobody lacks the column, nothing would ever teach it
 
     def forward(self, users_B: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         """[B, F] of users, -1 if unknown, with codes [B] by name; names that are missing are unknown."""

@@ -20,7 +20,7 @@ def interests_of(n_items_B: Tensor, most: int) -> Tensor:
     """[B] how many interests so many items speak for: int(max(1, min(most, log2(1 + n)))).
 
     Counted by powers of two: a logarithm of floats may fall short of a whole number. Source: Li et al., CIKM 2019,
-    equation 9, with one added, so that an empty history has a logarithm."""
+    section 3.3, with one added, so that an empty history has a logarithm."""
     enough_K = 2 ** torch.arange(2, most + 1, device=n_items_B.device)
     return 1 + (1 + n_items_B[:, None] >= enough_K).sum(dim=1)
 

@@ -1,7 +1,6 @@
 """The step: every user's top K, written whole or not at all, and the pointer that makes it what production serves."""
 
 from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from models.bundle import Bundle
 from tasks.errors import DataRefused
 from tasks.publish.config import RecommendConfig
-from tasks.publish.logic import recommend_all, recommend_some, recommend_strangers, recommendation_schema
+from tasks.publish.logic import recommend_all, recommend_some, recommendation_schema
 from tasks.publish.pointer import LISTS, switch
 from tasks.store.refs import SampleRefs, TrainedRef
 from tasks.store.store import Store, Writer
@@ -25,12 +24,7 @@ def recommend(
     """Writes the lists of one run's model for every user, those too of whom no row is known. Returns their folder."""
     bundle = Bundle.load(store.path(trained.path))
     exclude = config.seen == "exclude" and not samples.split.keeps_repeats
-    split = samples.split
-    # given test rows only judge: their users are not ours
-    came = store.read(split.test) if split.protocol != "given" else None
-    described = store.read(split.strangers) if split.strangers else None
-    strangers = recommend_strangers(bundle, came, described, config.k, exclude, version)
-    tables = chain(recommend_all(bundle, config.k, exclude, version), strangers)
+    tables = recommend_all(bundle, config.k, exclude, version)
     return write_lists(store, f"recommendations/run={run_id}", bundle, tables, version)
 
 

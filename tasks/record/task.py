@@ -31,7 +31,7 @@ def record(
 ) -> None:
     """Logs parameters, the snapshot, metrics, plots, the validation report and the run card."""
     training, judged, below = (store.manifest(ref.path) for ref in (trained, scores, floor))
-    run.log_params(flatten(config))
+    run.log_params(flatten({**config, "trainer": training["trainer"]}))  # the fit chose what was left to it
     run.log_snapshot(valid.snapshot)
     logged = run.logged_epochs()  # while training went on; not those that were found, or that a killed night ran
     run.log_history([epoch for epoch in training["history"] if epoch["number"] not in logged])

@@ -6,10 +6,11 @@ from models.fitting.config import SamplingConfig
 
 
 class SampleConfig(SamplingConfig):
-    """How histories are cut, and the negatives, which are drawn anew each epoch in the training loop."""
+    """How histories are cut, and what rows are compared with."""
 
     history_length: PositiveInt | None = None
-    """A model that scores by history is shown each user's latest N items; unset: all of them. Masks always hold all."""
+    """A model that scores by history is shown each user's latest N items; unset: as many as the model's own
+    `history_length` says, or all where it has none. Masks always hold all."""
 
     @property
     def sampling(self) -> SamplingConfig:

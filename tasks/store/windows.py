@@ -39,8 +39,8 @@ def write_windows(writer: Writer, name: str, tables: Iterable[pa.Table], feature
 
 
 def read_windows(path: Path) -> Windows:
-    """The whole file. What a history shares with the one before it is held once, so that a window costs about as much
-    as a row of `Ragged`, however long its history is.
+    """The whole file. What a history shares with the one before it is held once: a window costs 28 bytes, and 4 for
+    each feature, however long its history is.
 
     Raises RunFailed, with what to delete, where the file cannot be read."""
     try:

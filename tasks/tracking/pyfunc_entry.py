@@ -54,14 +54,12 @@ class RecommenderModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per user and rank. `history` (lists of item ids, oldest first) replaces what is known of a user, and
-        columns called like the features that the model was trained with tell of users whom it does not know."""
+        """One row per user and rank. A list in `history` (item ids, oldest first) replaces what is known of the user,
+        and an empty cell does not; columns called like the features that the model was trained with tell of users whom
+        it does not know. Raises ValueError for a history that is no list."""
         k = int((params or {}).get("k", 10))
         users = model_input["user_id"]
-        histories = _histories(model_input["history"]) if "history" in model_input.columns else None
-        names = feature_columns(self.bundle.features.names)
-        features = {name: model_input[name].tolist() for name in names if name in model_input.columns}
-        items_UK, score_UK, reason_U = self.bundle.recommend(users.to_numpy(), k, histories, features=features)
+        items_UK, score_UK, reason_U = self._lists(model_input, k)
         width = items_UK.shape[1]
         table = pd.DataFrame(
             {
@@ -76,11 +74,57 @@ class RecommenderModel(PythonModel):
         shown: pd.DataFrame = table[np.isfinite(table["score"])].reset_index(drop=True)
         return shown
 
+    def _lists(self, frame: pd.DataFrame, k: int) -> tuple[Any, Any, Any]:
+        """As Bundle.recommend: users with a history of their own and users without are two calls, put together again
+        in the order of the frame."""
+        told_U = np.array(told(frame["history"]) if "history" in frame.columns else [False] * len(frame), dtype=bool)
+        places = [rows for rows in (np.flatnonzero(~told_U), np.flatnonzero(told_U)) if len(rows)]
+        if len(places) < 2:
+            return self._recommend(frame, k, bool(told_U.any()))
+        calls = [self._recommend(frame.iloc[rows], k, given) for rows, given in zip(places, (False, True), strict=True)]
+        back_U = np.argsort(np.concatenate(places))
+        items, scores, reasons = (np.concatenate(parts)[back_U] for parts in zip(*calls, strict=True))
+        return items, scores, reasons
 
-def _histories(column: pd.Series) -> tuple[Any, Any]:
-    lists = [[] if one is None or np.ndim(one) == 0 else [str(item) for item in one] for one in column]
-    offsets = np.cumsum([0, *map(len, lists)])
-    return offsets.astype(np.int64), np.array([item for one in lists for item in one], dtype=np.str_)
+    def _recommend(self, frame: pd.DataFrame, k: int, by_history: bool) -> tuple[Any, Any, Any]:
+        histories = as_ragged(frame["history"]) if by_history else None
+        names = feature_columns(self.bundle.features.names)
+        features = {name: frame[name].tolist() for name in names if name in frame.columns}
+        found: tuple[Any, Any, Any] = self.bundle.recommend(
+            frame["user_id"].to_numpy(), k, histories, features=features
+        )
+        return found
+
+
+LISTS = (list, tuple, np.ndarray, pd.Series)
+
+
+def told(histories: Iterable[Any]) -> list[bool]:
+    """Which cells hold a history. Raises ValueError for one that is neither empty (None, NaN, pandas.NA) nor a list."""
+    return [_is_list(cell) for cell in histories]
+
+
+def _is_list(cell: Any) -> bool:
+    if isinstance(cell, LISTS) and getattr(cell, "ndim", 1) == 1 and not any(isinstance(item, LISTS) for item in cell):
+        return True
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return False
+    raise ValueError(
+        f"column `history`: {cell!r} is no history; a list of item ids is, oldest first, as in ['12', '7'],"
+        " and an empty cell stands for what the model knows of the user"
+    )
+
+
+def as_ragged(lists: Iterable[Iterable[Any]]) -> tuple[Any, Any]:
+    """Offsets [U + 1] and item ids as text, whole numbers without their point; items that are empty are left out."""
+    texts = [[_id_text(item) for item in one if not pd.isna(item)] for one in lists]
+    offsets = np.cumsum([0, *map(len, texts)])
+    return offsets.astype(np.int64), np.array([text for one in texts for text in one], dtype=np.str_)
+
+
+def _id_text(item: Any) -> str:
+    # integers that passed through a frame with gaps
+    return str(int(item)) if isinstance(item, float | np.floating) and item.is_integer() else str(item)
 
 
 if __name__ != "tasks.tracking.pyfunc_entry":  # run by MLflow, not imported by a test

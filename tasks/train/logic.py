@@ -30,6 +30,7 @@ class Fitted:
     valid: Mapping[str, float] = field(default_factory=dict)  # at the best epoch
     seconds: float = 0.0  # validation epochs, refit and compilation
     refitted: bool = False
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)  # complete: what was left to the fit is filled in
 
     @property
     def samples_per_second(self) -> float:
@@ -61,14 +62,16 @@ def fit(
             trainer, None, callbacks("train"), _folder(checkpoints, "known"), sampling=sampling, keep=keep
         )
         model = build(config.name, config, known).fit(known, session)
-        return Fitted(model, known, session.history, session.best_epoch, {}, perf_counter() - start)
+        seconds = perf_counter() - start
+        return Fitted(model, known, session.history, session.best_epoch, {}, seconds, trainer=session.trainer)
     validate = Validation(judges, fitted, history_length)
     session = FitSession(
         trainer, validate, callbacks("train"), _folder(checkpoints, "valid"), sampling=sampling, keep=keep
     )
     model = build(config.name, config, fitted).fit(fitted, session)
     best = {epoch.number: epoch.metrics for epoch in session.history}.get(session.best_epoch) or validate(model)
-    done = Fitted(model, fitted, session.history, session.best_epoch, best, perf_counter() - start)
+    seconds = perf_counter() - start
+    done = Fitted(model, fitted, session.history, session.best_epoch, best, seconds, trainer=session.trainer)
     if not trainer.refit:
         return done
     again = FitSession(

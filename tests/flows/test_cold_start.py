@@ -90,6 +90,8 @@ def test_the_registered_model_takes_features_and_histories_of_strangers(night: R
         f"model = mlflow.pyfunc.load_model('models:/encore-cold/{night.result['model']['version']}')\n"
         "frame = pd.DataFrame({'user_id': ['u0', 'x', 'y', 'z'], 'town': ['Ulm', 'Ulm', None, 'Ulm']})\n"
         "frame['history'] = [['i0', 'i1'], [], [], ['i0', 'i1']]\n"
+        "mixed = pd.DataFrame({'user_id': ['u0', 'late', 'silent', 'late'], 'history': [None, None, None, ['i30']]})\n"
+        "print(model.predict(mixed).to_json(orient='records'))\n"
         "print(model.predict(frame).to_json(orient='records'))\n"
         "print(model.predict(frame[['user_id']].head(2)).to_json(orient='records'))\n"
     )
@@ -102,9 +104,30 @@ def test_the_registered_model_takes_features_and_histories_of_strangers(night: R
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    told, untold = (pd.DataFrame(json.loads(line)) for line in done.stdout.splitlines()[-2:])
+    mixed, told, untold = (pd.DataFrame(json.loads(line)) for line in done.stdout.splitlines()[-3:])
+    night_lists = place.table(night.result["recommendations"])
+    for user in ("u0", LATE, SILENT):
+        expected = night_lists[night_lists["user_id"] == user]
+        rows = mixed[mixed["user_id"] == user].head(len(expected))
+        assert rows["item_id"].tolist() == expected["item_id"].tolist()
+        assert rows["reason"].tolist() == expected["reason"].tolist()
+    # late's last row is told a history of Ulm
+    assert mixed.tail(10)["item_id"].str[1:].astype(int).min() >= N_ITEMS // 2
     reasons = told.groupby("user_id")["reason"].unique().map(list).to_dict()
     assert reasons == {"u0": ["model"], "x": ["segment"], "y": ["fallback"], "z": ["fold-in"]}
     assert told.loc[told["user_id"] == "x", "item_id"].str[1:].astype(int).min() >= N_ITEMS // 2
     assert told.loc[told["user_id"] == "z", "item_id"].str[1:].astype(int).max() < N_ITEMS // 2
     assert untold.groupby("user_id")["reason"].unique().map(list).to_dict() == {"u0": ["model"], "x": ["fallback"]}
+
+
+def test_the_champions_lists_again_are_the_nights(night: Ran, place: Place) -> None:
+    assert night.result["decision"]["promote"]
+    again = place.encore("recommend", "--ingest.name=cold")
+    assert again.status == 0, again.err
+    first, second = (place.table(ran.result["recommendations"]) for ran in (night, again))
+    pd.testing.assert_frame_equal(first, second)
+    assert place.table(again.result["published"]).equals(second)
+    some = place.encore("recommend", "--ingest.name=cold", f"--recommend.users={SILENT},nobody,{LATE}")
+    assert some.status == 0, some.err
+    reasons = place.table(some.result["recommendations"]).groupby("user_id")["reason"].unique().map(list).to_dict()
+    assert reasons == {SILENT: ["segment"], "nobody": ["fallback"], LATE: ["fold-in"]}

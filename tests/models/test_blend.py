@@ -600,3 +600,28 @@ def test_a_shipped_blend_takes_its_members_from_the_code_that_it_carries(tmp_pat
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "4 {'carried'}\n", done.stderr
+
+
+# members that read histories
+
+
+def test_members_are_shown_as_many_items_as_the_blend() -> None:
+    blend = make_config("blend", members=({"name": "sasrec", "dim": 8, "heads": 1}, "item_knn"))
+    shown = blend.showing(5)
+    assert isinstance(shown, BlendConfig)
+    assert [member.config.shown for member in shown.parts] == [5, None]
+    assert shown.parts[0].config == make_config("sasrec", dim=8, heads=1, history_length=5)
+    assert blend.showing(None) == blend
+    assert make_config("blend", members="ease,item_knn").showing(5) == make_config("blend", members="ease,item_knn")
+
+
+def test_a_member_with_another_length_is_refused() -> None:
+    blend = make_config("blend", members=({"name": "sasrec", "history_length": 50}, "item_knn"))
+    with pytest.raises(ValueError, match=r"history_length is 50 and sample\.history_length is 5"):
+        blend.showing(5)
+
+
+def test_stored_negatives_are_not_for_blends() -> None:
+    blend = make_config("blend", members="mind,item_knn")
+    with pytest.raises(ValueError, match=r"sample\.stored and blend"):
+        blend.complete_sampling(SamplingConfig(stored=True))

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import models
 from models.base import Ragged, Recommender, TrainingData
-from models.bundle import Bundle, BundleDamaged, weights_hash
+from models.bundle import Bundle, BundleDamaged, Strangers, weights_hash
 from models.features import UserFeatures
 from models.ids import IdMap
 from models.registry import build
@@ -27,6 +28,12 @@ def lists(bundle: Bundle, **more: object) -> list[object]:
     stranger = [-5] if bundle.users.are_integers else ["nobody"]
     found = bundle.recommend([*bundle.users.ids_N.tolist(), *stranger], 7, **more)  # type: ignore[arg-type]
     return [one.tolist() for one in found]
+
+
+def test_weights_without_a_number_have_a_hash_too() -> None:
+    empty, other = (weights_hash({"kept": torch.empty(0, dtype=kind)}) for kind in (torch.int32, torch.float32))
+    assert empty != other
+    assert empty == weights_hash({"kept": torch.empty(0, dtype=torch.int32)})
 
 
 @pytest.mark.parametrize("kind", ["int", "id-", "é"])
@@ -158,6 +165,92 @@ def test_strangers_are_told_by_what_is_given_and_known_users_by_what_the_bundle_
     history = np.array([0, 1, 2]), np.array(["b", "unknown"])
     _, _, reason_U = bundle.recommend(["x", "y"], 4, history)
     assert reason_U.tolist() == ["fold-in", "fallback"]  # of y's history nothing is known
+
+
+# Users u (Ulm) took a, v (Bonn) took c and d. Of strangers: s of Ulm took b, a, b, t is of age 40, w took c.
+def with_strangers() -> Bundle:
+    model = Described(np.array([[4, 3, 2, 1], [4, 3, 2, 1]]))
+    served = Ragged(np.array([0, 1, 3]), np.array([0, 2, 3], dtype=np.int32))
+    ids = IdMap(np.array(["u", "v"])), IdMap(np.array(["a", "b", "c", "d"]))
+    strangers = Strangers(
+        IdMap(np.array(["s", "t", "w"])),
+        Ragged(np.array([0, 3, 3, 4]), np.array([1, 0, 1, 2], dtype=np.int32)),
+        {"age": np.array([0, 2, 0], dtype=np.int32), "town": np.array([2, 0, 0], dtype=np.int32)},
+    )
+    return Bundle("tiny", model, *ids, fitted=served, served=served, features=FEATURES, strangers=strangers)
+
+
+def asked(bundle: Bundle, user: str, **more: object) -> tuple[list[int], dict[str, int]]:
+    """What the model is shown of this user."""
+    bundle.recommend([user], 4, **more)  # type: ignore[arg-type]
+    query = bundle.model.query  # type: ignore[attr-defined]
+    return query.histories.row(0).tolist(), {name: int(code) for name, (code,) in query.features.items()}
+
+
+def test_strangers_are_told_by_what_the_bundle_has_of_them() -> None:
+    bundle = with_strangers()
+    items_UK, score_UK, reason_U = bundle.recommend(["w", "v", "x", "s", "t", "u"], 4)
+    assert reason_U.tolist() == ["fold-in", "model", "fallback", "fold-in", "segment", "model"]
+    shown = [row[np.isfinite(score)].tolist() for row, score in zip(items_UK, score_UK, strict=True)]
+    # a stranger's scores are d c b a; t is of the age of v, who took c and d, and so has their popularity first
+    assert shown == [list("dba"), list("ab"), list("acdb"), list("dc"), list("cdab"), list("bcd")]
+    for user, history, town, age in (("w", [2], 0, 0), ("v", [2, 3], 1, 2), ("s", [1, 0, 1], 2, 0), ("u", [0], 2, 1)):
+        assert asked(bundle, user) == (history, {"town": town, "age": age})
+    assert bundle.recommend(["s"], 4, exclude_seen=False)[0].tolist() == [list("dcba")]
+
+
+def test_given_histories_and_features_of_strangers_come_first() -> None:
+    bundle = with_strangers()
+    raw = np.array([0, 0, 1, 1]), np.array(["d"])
+    items_UK, score_UK, reason_U = bundle.recommend(["s", "w", "t"], 4, raw)
+    assert reason_U.tolist() == ["features", "fold-in", "segment"]  # of s the town is left
+    assert items_UK[0].tolist() == list("dcba")  # nothing of what s took is left out
+    assert items_UK[1][np.isfinite(score_UK[1])].tolist() == list("cba")
+    none = np.zeros(2, dtype=np.int64), np.empty(0, dtype=np.str_)
+    assert asked(bundle, "s", histories=none) == ([], {"town": 2, "age": 0})
+    assert asked(bundle, "s", features={"town": ["Bonn"]}) == ([1, 0, 1], {"town": 1, "age": 0})
+    assert asked(bundle, "s", features={"town": [None], "age": ["30"]}) == ([1, 0, 1], {"town": 2, "age": 1})
+    assert asked(bundle, "s", features={"town": ["Rome"]}) == ([1, 0, 1], {"town": 2, "age": 0})
+    assert asked(bundle, "u", features={"town": ["Bonn"], "age": [40]}) == ([0], {"town": 2, "age": 1})
+
+
+def test_what_is_masked_of_known_users_leaves_strangers_their_own() -> None:
+    bundle = with_strangers()
+    wider = replace(bundle, masked=Ragged(np.array([0, 2, 4]), np.array([0, 1, 2, 3], dtype=np.int32)))
+    items_UK, score_UK, _ = wider.recommend(["s", "u"], 4)
+    shown = [row[np.isfinite(score)].tolist() for row, score in zip(items_UK, score_UK, strict=True)]
+    assert shown == [list("dc"), list("cd")]
+
+
+@pytest.mark.parametrize("ids", [[7, 8], ["x7", "é"]])
+def test_strangers_are_shipped_and_a_bundle_without_them_has_no_trace_of_them(
+    ids: list[object], tmp_path: Path
+) -> None:
+    bundle = make_bundle("popularity", "int" if isinstance(ids[0], int) else "u")
+    bundle.save(tmp_path)
+    assert not [name for name in load_file(tmp_path / "catalogue.safetensors") if name.startswith("strangers")]
+    assert len(Bundle.load(tmp_path).strangers) == 0
+    town = UserFeatures({"town": IdMap(np.array(["Bonn", "Rome"]))}, {"town": np.ones(24, dtype=np.int32)})
+    codes = {"town": np.array([2, 0], dtype=np.int32)}
+    strangers = Strangers(IdMap(np.array(ids)), Ragged(np.array([0, 0, 2]), np.array([3, 1], dtype=np.int32)), codes)
+    told = replace(bundle, features=town, strangers=strangers)
+    told.save(tmp_path)
+    again = Bundle.load(tmp_path)
+    assert again.strangers.ids.ids_N.tolist() == ids
+    assert [again.strangers.histories.row(one).tolist() for one in range(2)] == [[], [3, 1]]
+    assert again.strangers.codes["town"].tolist() == [2, 0]
+    assert again.features.names == ("town",)
+    users = [*ids, *bundle.users.ids_N[:2].tolist()]
+    for one, other in zip(again.recommend(users, 5), told.recommend(users, 5), strict=True):
+        assert one.tolist() == other.tolist()
+    assert not again.was_fitted_on(np.array([ids[1]] * 2), bundle.items.ids_N[[3, 1]]).any()
+
+
+def test_histories_of_whole_floats_are_those_of_integers() -> None:
+    bundle, offsets = make_bundle(), np.array([0, 2])
+    with_floats = bundle.recommend([10], 20, (offsets, np.array([100.0, 103.0])))
+    assert np.isfinite(with_floats[1]).sum() == 18
+    assert with_floats[0].tolist() == bundle.recommend([10], 20, (offsets, np.array([100, 103])))[0].tolist()
 
 
 def test_the_hash_of_weights_tells_names_types_shapes_and_values_apart() -> None:

@@ -105,3 +105,8 @@ def test_popularity_counts_rows() -> None:
     data = TrainingData(3, Ragged.from_pairs(np.array([0, 1, 1, 2]), np.array([2, 2, 0, 2]), 3))
     score_UI = fit("popularity", data).score(query_of(data))
     assert score_UI.tolist() == [[1.0, 0.0, 3.0]] * 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nobody_asked_for_gives_no_scores(name: str) -> None:
+    assert fitted(name).score(Query(np.empty(0, dtype=np.int64), Ragged.empty(0))).shape == (0, DATA.n_items)

@@ -1,6 +1,7 @@
 """Raw values of users' columns and their codes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from models.features import UserFeatures
@@ -72,3 +73,13 @@ def test_they_come_back_from_tensors_among_others() -> None:
 def test_a_name_may_hold_anything() -> None:
     odd = UserFeatures({"a.codes": IdMap(np.array(["x"]))}, {"a.codes": np.array([1], dtype=np.int32)})
     assert UserFeatures.from_tensors(odd.tensors()).codes["a.codes"].tolist() == [1]
+
+
+def test_a_cell_of_a_nullable_column_that_is_empty_is_unknown() -> None:
+    features = UserFeatures({"age": IdMap(np.array(["20", "31"]))}, {"age": np.array([1, 2], dtype=np.int32)})
+    for column in (
+        pd.Series([31, None], dtype="Int64"),
+        pd.Series(["31", None], dtype="string"),
+        pd.Series([31, None]),
+    ):
+        assert features.encode({"age": column.tolist()})["age"].tolist() == [2, 0]

@@ -272,7 +272,9 @@ def test_what_a_model_recommends_is_for_its_own_loss_and_kind_of_negatives() -> 
     assert Tuned().complete_sampling(SamplingConfig(negatives=9)).shared is True
     assert Tuned().complete_sampling(SamplingConfig(shared=False)).negatives == 64
     popular = Tuned().complete_sampling(SamplingConfig(distribution="popularity"))
-    assert (popular.negatives, popular.shared) == (64, False)
+    assert (popular.negatives, popular.shared, popular.exponent) == (512, True, 0.75)
+    in_batch = Tuned().complete_sampling(SamplingConfig(distribution="in_batch"))
+    assert (in_batch.negatives, in_batch.shared) == (None, None)
     assert Tuned(loss="bpr").complete_sampling(SamplingConfig()).negatives == 1
 
 

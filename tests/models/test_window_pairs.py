@@ -113,8 +113,11 @@ def test_stored_negatives_are_told_how_likely_they_were(distribution: str) -> No
 def test_windows_of_other_data_are_refused() -> None:
     data = log()
     other = Windows.of(random_log(30, N_ITEMS, 50, seed=0).histories, LENGTH)
-    with pytest.raises(ValueError, match="50 windows of 440 rows"):
+    with pytest.raises(ValueError, match="50 windows beside 440 rows"):
         windowed(replace(data, windows=other))
+    moved = Windows.of(Ragged(data.histories.offsets_U1, data.histories.items_R[::-1].copy()), LENGTH)
+    with pytest.raises(ValueError, match="of other data"):
+        windowed(replace(data, windows=moved))
     with pytest.raises(ValueError, match="hold no negatives"):
         windowed(data, "bpr", distribution="uniform", negatives=2, stored=True)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from models.base import Ragged
-from models.bundle import Bundle
+from models.bundle import Bundle, Strangers
 from models.fitting.config import TrainerConfig
 from models.ids import IdMap
 from models.registry import make_config
@@ -117,6 +118,25 @@ def test_a_champion_is_judged_like_a_bundle(name: str, kind: str, keeps_repeats:
     assert ours.keys() == theirs.keys()
     for metric in ours:
         assert np.array_equal(ours[metric], theirs[metric]), metric
+
+
+@pytest.mark.parametrize("keeps_repeats", [False, True])
+def test_what_a_bundle_knows_of_strangers_never_judges_it(keeps_repeats: bool) -> None:
+    plain = make_bundle("item_knn", "user-")
+    users, items = plain.users.ids_N, plain.items.ids_N
+    rows = [(users[4], items[7], 4, 7), ("late", items[3], -1, 3), ("late", items[5], -1, 5)]
+    test = make_judges(rows_of(*rows), plain.fitted, keeps_repeats)
+    its_own_rows = Ragged(np.array([0, 2]), np.array([3, 5], dtype=np.int32))
+    bundle = replace(plain, strangers=Strangers(IdMap(np.array(["late"])), its_own_rows, {}))
+    assert bundle.recommend(["late"], 5)[2].tolist() == ["fold-in"]  # it would tell
+    for one in (bundle, plain):
+        made = evaluate_bundle(one, test, None, one.fitted, CUTOFFS)
+        assert [row["bucket"] for row in made.segments["reason"]] == ["model", "fallback"]
+        ours, theirs = made.per_user["test"], evaluate_champion(one, test, one.items, CUTOFFS)
+        expected = evaluate_bundle(plain, test, None, plain.fitted, CUTOFFS).per_user["test"]
+        for metric in expected:
+            assert np.array_equal(ours[metric], expected[metric]), metric
+            assert np.array_equal(theirs[metric], expected[metric]), metric
 
 
 # The champion knows users b c and items i1 i2 i7 i9; it likes i7 best, then i9, i2, i1 for everyone.

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.base import Ragged
-from models.bundle import Bundle
+from models.bundle import Bundle, Strangers
 from models.features import UserFeatures
 from models.fitting.config import TrainerConfig
 from models.ids import IdMap
@@ -22,7 +22,7 @@ from models.registry import make_config
 from tasks.errors import ConfigError, DataRefused
 from tasks.publish import logic
 from tasks.publish.config import RecommendConfig
-from tasks.publish.logic import recommend_all, recommend_some, recommend_strangers
+from tasks.publish.logic import recommend_all, recommend_some
 from tasks.publish.pointer import LISTS, published, switch
 from tasks.publish.task import publish, recommend, recommend_champion, write_lists
 from tasks.sample.task import sample
@@ -31,7 +31,7 @@ from tasks.split.config import SplitConfig
 from tasks.split.task import split
 from tasks.store.refs import SampleRefs, TrainedRef
 from tasks.store.store import Store
-from tasks.train.task import train
+from tasks.train.task import strangers_of, train
 from tests.factories import FixedScores, make_bundle, make_snapshot, tiny_log
 
 COLUMNS = ["user_id", "rank", "item_id", "score", "model_version", "reason"]
@@ -149,15 +149,14 @@ def test_a_champion_of_before_there_were_reasons_still_serves() -> None:
 # strangers
 
 
-def test_users_of_the_test_alone_are_not_shown_what_they_had() -> None:
-    rows = [(-1, 0, "98", "100"), (0, 1, "10", "101"), (-1, -1, "97", "999"), (-1, 1, "98", "101")]
-    test = pa.Table.from_pylist([dict(zip(TEST_ROWS.names, row, strict=False)) for row in rows], TEST_ROWS)
-    made = frame(recommend_strangers(BUNDLE, test, None, 2, True, "7"))
-    assert lists(made) == {97: [100, 101], 98: [102, 103]}
-    assert made["reason"].unique().tolist() == ["fallback"]
-    assert lists(frame(recommend_strangers(BUNDLE, test, None, 2, False, "7")))[98] == [100, 101]
-    assert list(recommend_strangers(BUNDLE, test.slice(1, 1), None, 2, True, "7")) == []
-    assert list(recommend_strangers(BUNDLE, None, None, 2, True, "7")) == []
+def test_strangers_follow_the_users_and_are_not_shown_what_they_had() -> None:
+    strangers = Strangers(IdMap(np.array([7, 98])), Ragged(np.array([0, 0, 2]), np.array([0, 1], dtype=np.int32)), {})
+    bundle = replace(BUNDLE, strangers=strangers)
+    made = frame(recommend_all(bundle, 2, True, "7"))
+    assert lists(made) == {10: [102, 103], 11: [103, 100], 7: [100, 101], 98: [102, 103]}
+    assert made["reason"].tolist() == ["model"] * 4 + ["fallback"] * 4  # this model does not fold in
+    assert lists(frame(recommend_all(bundle, 2, False, "7")))[98] == [100, 101]
+    assert lists(recommend_some(bundle, ["98", "10"], 2, True, "7").to_pandas()) == {98: [102, 103], 10: [102, 103]}
 
 
 TOWNS = UserFeatures({"town": IdMap(np.array(["Bonn", "Ulm"]))}, {"town": np.array([1, 0, 2], dtype=np.int32)})
@@ -186,8 +185,11 @@ def test_each_stranger_is_told_by_the_best_that_is_known(block: int, monkeypatch
             "pet": ["cat"] * 7,
         }
     )
-    made = frame(recommend_strangers(bundle, test, described, 4, True, "7"))
+    bundle = replace(bundle, strangers=strangers_of(test, described, bundle.users, TOWNS))
+    made = frame(recommend_all(bundle, 4, True, "7"))
+    made = made[~made["user_id"].isin([10, 11, 12])]
     reasons = made.groupby("user_id", sort=False)["reason"].unique().map(list).to_dict()
+    assert list(reasons) == [5, 9, 97, 98, 200, 201]
     assert reasons == {
         5: ["fallback"], 9: ["segment"], 97: ["segment"], 98: ["fold-in"], 200: ["segment"], 201: ["fallback"],
     }  # fmt: skip
@@ -196,13 +198,28 @@ def test_each_stranger_is_told_by_the_best_that_is_known(block: int, monkeypatch
     assert found[9][0] == 100  # of user 10, who is of Bonn
     assert found[200] == found[5] == [100, 101, 102, 103]  # all that user 12, of Ulm, had equally
     assert found[201] == found[5]
+    for user in reasons:  # the same from another call, for this one user
+        some = recommend_some(bundle, [str(user)], 4, True, "7").to_pandas()
+        assert (lists(some), some["reason"].unique().tolist()) == ({user: found[user]}, reasons[user])
 
 
-def test_users_of_the_users_table_have_lists_also_where_test_rows_only_judge() -> None:
-    described = pa.table({"user_id": ["u3", "u20"], "town": ["Bonn", "Ulm"]})
-    made = frame(recommend_strangers(bundle_of([[1, 2]], [[0]], "u"), None, described, 1, True, "7"))
-    assert lists(made) == {"u20": ["u100"], "u3": ["u100"]}
-    assert made["reason"].tolist() == ["fallback"] * 2  # this model was trained without towns
+def test_what_is_known_of_strangers() -> None:
+    rows = [(-1, 0, "b", "i0", 9), (0, 1, "k", "i1", 1), (-1, 2, "b", "i2", 3), (-1, -1, "a", "new", 4)]
+    columns = dict(zip(["user_idx", "item_idx", "user_id", "item_id", "place"], zip(*rows, strict=True), strict=True))
+    columns["timestamp"] = (None,) * 4
+    test = pa.table([pa.array(columns[field.name], field.type) for field in TEST_ROWS], TEST_ROWS)
+    users = IdMap(np.array(["k", "l", "m"]))
+    alone = strangers_of(test, None, users, UserFeatures.none())
+    assert alone.ids.ids_N.tolist() == ["a", "b"]
+    assert [alone.histories.row(one).tolist() for one in range(2)] == [[], [2, 0]]  # in the order of the log
+    described = pa.table({"user_id": ["c", "007", "b"], "town": ["Ulm", None, "Bonn"]})
+    both = strangers_of(test, described, users, TOWNS)
+    assert both.ids.ids_N.tolist() == ["007", "a", "b", "c"]
+    assert both.histories.lengths_U.tolist() == [0, 0, 2, 0]
+    assert both.codes["town"].tolist() == [0, 0, 1, 2]
+    nobody = strangers_of(TEST_ROWS.empty_table(), None, users, TOWNS)
+    assert (len(nobody), nobody.codes["town"].tolist()) == (0, [])
+    assert len(frame(recommend_all(replace(bundle_of([[1, 2]], [[0]], "u"), strangers=nobody), 1, True, "1"))) == 1
 
 
 # the step
@@ -229,6 +246,11 @@ def test_everyone_is_served_and_nobody_is_shown_what_they_had(store: Store) -> N
         assert not set(found[user]) & {100 + (user + n) % 12 for n in range(8)}
     assert not set(found[50]) & {100, 101}
     assert made.loc[made["user_id"] == 50, "reason"].unique().tolist() == ["fallback"]
+    bundle = Bundle.load(store.path(trained.path))
+    assert bundle.strangers.ids.ids_N.tolist() == [50]
+    assert bundle.items.ids_N[bundle.strangers.histories.row(0)].tolist() == [100, 101]
+    again = recommend_champion(store, bundle, "3", "run=again", RecommendConfig(k=4))
+    pd.testing.assert_frame_equal(pd.read_parquet(store.path(again)), made)
 
 
 def test_kept_repeats_are_shown_and_given_strangers_are_not_ours(store: Store, tmp_path: Path) -> None:
@@ -254,6 +276,13 @@ def test_users_of_the_users_table_are_ours_whatever_the_test_rows_do(store: Stor
     made = pd.read_parquet(store.path(recommend.fn(store, samples, trained, "3", "a", RecommendConfig(k=3))))
     reasons = made.groupby("user_id")["reason"].unique().map(list)
     assert (reasons[0], reasons[60], reasons[61]) == (["model"], ["segment"], ["fallback"])
+    bundle = Bundle.load(store.path(trained.path))
+    again = recommend_champion(store, bundle, "3", "run=again", RecommendConfig(k=3))
+    pd.testing.assert_frame_equal(pd.read_parquet(store.path(again)), made)
+    config = RecommendConfig(k=3, users=("60", "77"))
+    some = pd.read_parquet(store.path(recommend_champion(store, bundle, "3", "run=some", config)))
+    assert lists(some)[60] == lists(made)[60]
+    assert some["reason"].tolist() == ["segment"] * 3 + ["fallback"] * 3
     assert 77 not in reasons
     assert all(item % 2 for item in lists(made)[60])  # those of Bonn take odd items
 

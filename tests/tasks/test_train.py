@@ -9,13 +9,23 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.base import Callback, Epoch, FitSession, NoSuchFeature, Query, Ragged, Recommender, TrainingData
+from models.base import (
+    Callback,
+    Epoch,
+    FitSession,
+    NoSuchFeature,
+    NothingToLearn,
+    Query,
+    Ragged,
+    Recommender,
+    TrainingData,
+)
 from models.bpr_mf.model import BPRMF
 from models.bundle import Bundle, weights_hash
 from models.fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from models.registry import make_config, model_class
 from models.serving import popularity
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, RunFailed
 from tasks.judging import Judges
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
@@ -25,7 +35,7 @@ from tasks.store.histories import read_histories
 from tasks.store.refs import SampleRefs
 from tasks.store.store import Store
 from tasks.train.logic import Fitted, Validation, fit, validation_judges
-from tasks.train.task import train
+from tasks.train.task import explained, train
 from tests.factories import FixedScores, make_snapshot, tiny_log, two_communities
 
 CONFIG = make_config("bpr_mf", dim=4)
@@ -314,3 +324,25 @@ def test_windows_are_read_by_the_models_that_want_them(store: Store, monkeypatch
         assert data.windows.features.keys() == {"town"}
     # a model that reads none is the same with them as without
     assert train.fn(store, stored, CONFIG, TRAINER) == train.fn(store, samples, CONFIG, TRAINER)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: 64 bytes\nmore"), "mind does not fit: "),
+        (MemoryError(), "mind does not fit: there is not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "mind does not fit: CUDA out of memory"),
+        (NothingToLearn("mind finds no row"), "mind finds no row"),
+    ],
+)
+def test_what_cannot_be_fitted_is_no_fault_of_encore(error: Exception, said: str) -> None:
+    with pytest.raises(RunFailed) as failed, explained(make_config("mind")):
+        raise error
+    assert failed.value.message.startswith(said)
+    assert "\n" not in failed.value.message
+    assert failed.value.hint
+
+
+def test_a_fault_of_encore_stays_one() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), explained(make_config("mind")):
+        raise RuntimeError("shapes do not match")
