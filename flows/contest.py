@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flows.night import Night
 from models.config import ModelConfig
-from models.fitting.config import NO_WISH
+from models.fitting.config import NO_WISH, TrainerConfig
 from models.registry import make_config
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.promote.decide import Decision
@@ -62,7 +62,9 @@ def hold(night: Night, samples: SampleRefs) -> Contest:
 
 
 def _floor(night: Night, samples: SampleRefs, config: ModelConfig) -> Floor:
-    store, trainer = night.store, config.complete(night.config.trainer)
+    store, asked = night.store, night.config.trainer
+    # Only what a model without epochs reads: else the floors would be fitted anew whenever the night's model changes.
+    trainer = TrainerConfig(seed=asked.seed, device=asked.device, refit=asked.refit)
     trained = night.step("floors", train, store, samples, config, trainer, NO_WISH, config.shown)
     scores = night.step("floors", evaluate, store, samples, trained, night.config.evaluate)
     return Floor(config.name, trained, scores, store.manifest(scores.path)["means"]["test/ndcg_at_10"])
