@@ -317,4 +317,4 @@ def test_four_interests_find_four_tastes_where_one_does_not() -> None:
 
     gain_U = recall(4) - recall(1)
     lowest = gain_U.mean() - 1.96 * gain_U.std() / len(gain_U) ** 0.5
-    assert lowest > 0.02
+    assert lowest > 0.3
