@@ -20,6 +20,7 @@ from .fitting.samplers import fill_normal
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .nn.dropout import dropout
 from .nn.gather import gather
+from .nn.product import all_products
 from .nn.reading import with_bias
 from .windows import latest
 
@@ -140,6 +141,4 @@ class Caser(GradientModel):
         users_U, history_UL = (torch.from_numpy(one).to(self.device) for one in (query.users_U, shown_UL))
         known_U = (users_U >= 0) & self.fitted_U[users_U.clamp(min=0)]
         described_UH = self._described(torch.where(known_U, users_U, len(self.user_UD) - 1), history_UL)
-        if self.device.type != "cpu":
-            return torch.addmm(self.bias_I, described_UH, self.output_IH.T)
-        return torch.from_numpy(described_UH.numpy() @ self.output_IH.detach().numpy().T + self.bias_I.detach().numpy())
+        return all_products(described_UH, self.output_IH).add_(self.bias_I)

@@ -21,6 +21,7 @@ from .fitting.samplers import fill_normal
 from .fitting.sequences import SequenceBatch, Sequences
 from .nn.dropout import dropout
 from .nn.gather import gather
+from .nn.product import all_products
 from .nn.reading import read, with_bias
 
 
@@ -129,9 +130,7 @@ class GRU4Rec(GradientModel):
         config = self.config
         row_UD = read(query.histories, config.history_length, config.dim, self.n_items, self.device, self.contexts)
         row_UD, item_ID = self._comparable(row_UD)
-        if self.device.type != "cpu":
-            return row_UD @ item_ID.T
-        return torch.from_numpy(row_UD.numpy() @ item_ID.numpy().T)  # NumPy's OpenBLAS is faster than torch's MKL here
+        return all_products(row_UD, item_ID)
 
     def _comparable(self, row_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of rows and of all items whose product is the score."""

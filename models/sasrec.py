@@ -21,6 +21,7 @@ from .fitting.samplers import fill_normal
 from .fitting.sequences import SequenceBatch, Sequences
 from .nn.dropout import dropout
 from .nn.gather import gather
+from .nn.product import all_products
 from .nn.reading import read, with_bias
 from .nn.transformer import Block, Norm
 
@@ -172,6 +173,4 @@ class SASRec(GradientModel):
         config = self.config
         row_UD = read(query.histories, config.history_length, config.dim, self.n_items, self.device, self.contexts)
         row_UD, item_ID = with_bias(row_UD, self.item_ID[:-1], self.bias_I)
-        if self.device.type != "cpu":
-            return row_UD @ item_ID.T
-        return torch.from_numpy(row_UD.numpy() @ item_ID.numpy().T)  # NumPy's OpenBLAS is faster than torch's MKL here
+        return all_products(row_UD, item_ID)

@@ -21,6 +21,7 @@ from ..fitting.opponents import PairBatch
 from ..fitting.samplers import fill_normal
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
+from ..nn.product import all_products
 from ..sparse import Csr, times_dense
 from .propagation import Graph, layer_sums, propagate
 
@@ -158,10 +159,7 @@ class LightGCN(GradientModel):
         if not known_U.all():
             strangers = np.flatnonzero(~known_U)
             user_UD[torch.from_numpy(strangers).to(self.device)] = self._guess(query.histories.take(strangers), vectors)
-        if self.device.type != "cpu":
-            return user_UD @ vectors.item_ID.T
-        # NumPy's OpenBLAS is twice as fast as torch's MKL on AMD processors for this shape.
-        return torch.from_numpy(user_UD.numpy() @ vectors.item_ID.numpy().T)
+        return all_products(user_UD, vectors.item_ID)
 
     def weights(self) -> dict[str, Tensor]:
         """The first vectors and the pairs: for sparse data smaller than the vectors after all steps, which follow."""
