@@ -16,6 +16,9 @@ commands
   retrain      the whole night once: ingest, validate, split, sample, train, evaluate, promote, recommend
   compare      several models on one snapshot and split: --models=bpr_mf,ease --seeds=0,1; a leaderboard
   recommend    the champion's top K for all users, or for --recommend.users=1,2,3, to Parquet
+  inspect      profiles a file, proposes its columns and a configuration: encore inspect PATH
+  quarantine   lists refused rows; --export=FILE to mend them, --take=FILE to take them in again
+  erase        removes a person from all that is kept: encore erase USER
   up           Prefect server, MLflow server and a worker on this machine, deployments applied
 
 `encore COMMAND --help` lists every option with its default. Examples:
@@ -24,6 +27,7 @@ commands
   encore retrain --ingest.interactions='logs/*.csv' --ingest.columns='{who: user_id, what: item_id}'
   encore retrain --model.name=bpr_mf --model.dim=128 --trainer.epochs=100 --json=night.json
   encore compare --models=item_knn,ease,bpr_mf --seeds=0,1,2
+  encore inspect logs/ --write=shop
 
 Exit status: 0 ran, 1 failed (disk, network), 2 wrong options or paths, 3 the data was refused.
 """
@@ -67,6 +71,30 @@ def _recommend(options: "Options[Any]", started: float) -> dict[str, Any]:
     return recommend_and_show(options.config, options.settings)
 
 
+def _inspect(options: "Options[Any]", started: float) -> dict[str, Any]:
+    from flows.inspect import inspect, show
+
+    result = inspect(options.config, options.settings)
+    show(result)
+    return result
+
+
+def _quarantine(options: "Options[Any]", started: float) -> dict[str, Any]:
+    from flows.stewardship import quarantine, show_quarantine
+
+    result = quarantine(options.config, options.settings)
+    show_quarantine(result)
+    return result
+
+
+def _erase(options: "Options[Any]", started: float) -> dict[str, Any]:
+    from flows.stewardship import erase, show_erase
+
+    result = erase(options.config, options.settings)
+    show_erase(result)
+    return result
+
+
 def _up(options: "Options[Any]", started: float) -> dict[str, Any]:
     from flows.up import up
 
@@ -77,5 +105,8 @@ COMMANDS: dict[str, Callable[["Options[Any]", float], dict[str, Any]]] = {
     "retrain": _retrain,
     "compare": _compare,
     "recommend": _recommend,
+    "inspect": _inspect,
+    "quarantine": _quarantine,
+    "erase": _erase,
     "up": _up,
 }

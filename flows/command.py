@@ -23,12 +23,13 @@ def run_command(name: str, command: "Callable[[Options[Any], float], dict[str, A
     set_defaults(on_terminal=True)
     result_file: str | None = None
     try:
+        from flows.commands import POSITIONAL
         from flows.options import parse, read_options
 
         if {"-h", "--help"} & set(words):
             print_help(name)
             return 0
-        flags = parse(words)
+        flags = parse(words, POSITIONAL.get(name))
         config_file = named_file(flags, "config")
         result_file = named_file(flags, "json")
         result = command(read_options(flags, config_file, name), started)
@@ -67,9 +68,11 @@ def named_file(flags: dict[str, str], option: str) -> str | None:
 
 def print_help(command: str) -> None:
     """Every option with its default, by section, as wide as the terminal."""
+    from flows.commands import POSITIONAL
     from flows.options import options_of
 
     told = "--models=NAME,NAME " if command == "compare" else ""
+    told = f"{POSITIONAL[command].upper()} " if command in POSITIONAL else told
     print(f"usage: encore {command} {told}[--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
     print("  --config=FILE.yaml  the same names as sections and fields; flags go before it")
     print("  --json=FILE         write the result there, on failure too")

@@ -24,9 +24,9 @@ from tasks.ingest.task import ingest
 from tasks.record.task import figures, flatten, segment_figures
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
+from tasks.split.config import Positives
 from tasks.split.task import split
 from tasks.store.refs import SampleRefs, SplitRefs, TrainedRef, Validated
-from tasks.store.store import Store
 from tasks.store.tables import read_table
 from tasks.tracking.runs import Run
 from tasks.train.task import train
@@ -56,13 +56,14 @@ class ModelsFailed(RunFailed):
 def compare(config: CompareConfig = EXAMPLE, settings: Settings = FROM_ENVIRONMENT) -> dict[str, Any]:
     """Several models on one snapshot and split: ingest, validate, split, sample, then train and evaluate each."""
     config, settings = config.resolved(), settings.resolved()
-    files = identify(config.ingest, Store(settings.data_dir))
+    files = identify(config.ingest, settings.store)
     with Comparison(config, settings, process_start()) as comparison:
         store, step = comparison.store, comparison.step
-        candidates, min_rating = config.evaluate.candidates, config.ingest.min_rating
+        candidates, positives = config.evaluate.candidates, Positives.of(config.ingest)
+        rules = (config.checks, settings.night, config.ingest.appends)
         staged = step("ingest", ingest, store, config.ingest, files)
-        valid = step("validate", validate, store, staged.files, config.dataset, config.checks, settings.night)
-        parts = step("split", split, store, valid.snapshot, config.split, min_rating, candidates)
+        valid = step("validate", validate, store, staged.files, config.dataset, *rules)
+        parts = step("split", split, store, valid.snapshot, config.split, positives, candidates)
         samples = step("sample", sample, store, parts, candidates)
         entries = [enter(comparison, samples, label, model) for label, model in config.labelled]
         result = comparison.finish(make_result(comparison, valid, parts, entries))

@@ -22,6 +22,7 @@ from tasks.promote.config import GateConfig
 from tasks.publish.config import RecommendConfig
 from tasks.sample.config import SampleConfig
 from tasks.split.config import SplitConfig
+from tasks.store.store import Store
 from tasks.validate.config import ChecksConfig
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ class Settings(Frozen):
     """Folder for everything that Encore keeps (environment: ENCORE_DATA_DIR)."""
     tracking_uri: str = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
     """MLflow's tracking database or server (environment: MLFLOW_TRACKING_URI)."""
+    memory_gb: float = Field(default=4.0, ge=1.0)
+    """What preparing the data may hold in memory at a time, in 10^9 bytes; larger data goes over the disk."""
     as_of: datetime | None = None
     """The night's logical date; unset: now. Without an offset it is UTC."""
 
@@ -209,6 +212,11 @@ class Settings(Frozen):
         if value is None or value.tzinfo is not None:
             return value
         return value.replace(tzinfo=UTC)
+
+    @property
+    def store(self) -> Store:
+        """The data folder, with the memory that its steps may use."""
+        return Store(self.data_dir, int(self.memory_gb * 1e9))
 
     @property
     def night(self) -> datetime:

@@ -16,7 +16,6 @@ from models.fitting.callbacks import ProgressBar
 from tasks.errors import EncoreError
 from tasks.store.keys import make_hash
 from tasks.store.lease import lease
-from tasks.store.store import Store
 from tasks.tracking.runs import EpochLogger, Run, close_dead_runs, start_run
 
 
@@ -25,7 +24,7 @@ class Surroundings:
 
     def __init__(self, flow: str, dataset: str, experiment: str, settings: Settings, started: float, name: str) -> None:
         self.dataset, self.experiment, self.settings, self.name = dataset, experiment, settings, name
-        self.store = Store(settings.data_dir)
+        self.store = settings.store
         self.clock = Clock(started)
         self.memory = MemoryWatch()
         self.run: Run
@@ -89,7 +88,7 @@ class Night(Surroundings):
         """Equal for a refit of the same on other data; neither the seed nor an upgrade makes another configuration."""
         trainer = self.config.trainer.model_copy(update={"seed": 0})
         c = self.config
-        return make_hash(c.model, trainer, c.split, c.sample, c.ingest.min_rating)
+        return make_hash(c.model, trainer, c.split, c.sample, c.ingest.min_rating, c.ingest.events)
 
     @property
     def described(self) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from flows.commands import COMMANDS, POSITIONAL
 from flows.config import CompareConfig, PipelineConfig, Settings
 from models.registry import MODELS, model_class
 from tasks.errors import ConfigError, without_passwords
 
-Config = TypeVar("Config", bound=PipelineConfig | CompareConfig)
-CONFIGS: dict[str, type[CompareConfig]] = {"compare": CompareConfig}
+Config = TypeVar("Config")
+CONFIGS: dict[str, type[Any]] = {"compare": CompareConfig, **COMMANDS}
 """What a command is told; all others are told a night."""
-FIRST = ("models", "seeds")
+FIRST = ("models", "seeds", *POSITIONAL.values())
 """What the help of a command begins with."""
 MODELS_HINT = "fields of a model go into the file of --config, as `models: [ease, {name: ials, dim: 128}]`"
 
@@ -37,11 +38,16 @@ def read_options(flags: Mapping[str, str], config_file: str | None, command: str
     """Validates flags and file together. Raises ConfigError with the misspelt key, its place and the nearest one."""
     kind = CONFIGS.get(command, PipelineConfig)
     values = _read_yaml(config_file) if config_file else {}
+    if command in COMMANDS:  # a night's file tells such a command which dataset is meant; the rest is not its affair
+        of_nights = PipelineConfig.model_fields.keys() - kind.model_fields.keys()
+        values = {name: value for name, value in values.items() if name not in of_nights}
     for name, text in flags.items():
-        _put(values, name.split("."), _value(text), name, command)
+        # an id or path is what was typed, `null` and `[a]` too
+        _put(values, name.split("."), text if name == POSITIONAL.get(command) else _value(text), name, command)
     own = {name: values.pop(name) for name in list(values) if name in Settings.model_fields}
     try:
-        return Options(kind.model_validate(values).resolved(), Settings.model_validate(own).resolved())
+        config = kind.model_validate(values)
+        return Options(config.resolved() if hasattr(config, "resolved") else config, Settings(**own).resolved())
     except ValidationError as error:
         raise ConfigError(*_explain(error, command)) from error
 
@@ -52,12 +58,17 @@ def options_of(command: str) -> list[tuple[str, str, str]]:
     return sorted([*fields(Settings), *fields(kind)], key=lambda option: option[0] not in FIRST)
 
 
-def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """`--a.b=c`, `--a.b c` and a lone `--flag` (true) as a mapping. Raises ConfigError for anything else."""
+def parse(arguments: Sequence[str], positional: str | None = None) -> dict[str, str]:
+    """`--a.b=c`, `--a.b c` and a lone `--flag` (true) as a mapping; a word without dashes is `positional`.
+
+    Raises ConfigError for anything else."""
     flags: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
+        if positional is not None and positional not in flags and not word.startswith("--"):
+            flags[positional] = word
+            continue
         if not word.startswith("--") or len(word) < 3:
             raise ConfigError(f"unexpected argument {word!r}", "options look like --section.field=value")
         name, equals, text = word[2:].partition("=")

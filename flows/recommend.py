@@ -11,7 +11,6 @@ from tasks.errors import ConfigError
 from tasks.publish.pointer import LISTS
 from tasks.publish.task import publish, recommend_champion
 from tasks.store.lease import lease
-from tasks.store.store import Store
 from tasks.tracking.registry import find_champion, load_champion
 
 ANY = PipelineConfig()
@@ -22,7 +21,7 @@ HERE = Settings()
 def recommend(config: PipelineConfig = ANY, settings: Settings = HERE) -> dict[str, Any]:
     """Writes the champion's top K for all users, and publishes it; for `recommend.users` only writes theirs."""
     config, settings = config.resolved(), settings.resolved()
-    store, clock = Store(settings.data_dir), Clock(process_start())
+    store, clock = settings.store, Clock(process_start())
     champion = find_champion(settings.tracking_uri, config.registered_model)
     if champion is None:
         raise ConfigError(

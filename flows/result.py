@@ -7,20 +7,21 @@ from flows.night import Night
 from tasks.errors import without_passwords
 from tasks.promote.task import Promotion
 from tasks.publish.pointer import published
-from tasks.store.refs import SplitRefs, Validated
+from tasks.store.refs import SampleRefs, Validated
 
 
 def make_result(
     night: Night,
     valid: Validated,
-    parts: SplitRefs,
+    samples: SampleRefs,
     contest: Contest,
     promotion: Promotion,
     lists: str,
 ) -> dict[str, Any]:
     """Everything that a later reader may ask of a night; the names are those of the design."""
     store, config = night.store, night.config
-    trained, beside = contest.trained, contest.beside
+    trained, beside, parts = contest.trained, contest.beside, samples.split
+    audit = [finding for key in (parts.key, samples.key) for finding in store.manifest(f"prepared/{key}")["audit"]]
     training, judged = store.manifest(trained.path), store.manifest(contest.scores.path)
     floors = {
         f"floor/{floor.name}/{name.removeprefix('test/')}": value
@@ -49,6 +50,7 @@ def make_result(
         "rows": {
             "read": valid.read,
             "accepted": valid.accepted,
+            "quarantined": valid.quarantined,
             "duplicates": valid.duplicates,
             **{part: getattr(parts, part).rows for part in ("train", "valid", "test", "users", "items")},
         },
@@ -73,6 +75,9 @@ def make_result(
         },
         "recommendations": f"{lists}/recommendations.parquet",
         "published": published(store, config.dataset),
+        "quarantine": dict(valid.reasons),
+        "warnings": list(valid.warnings),
+        "audit": audit,
         "report": valid.report,
         "kept": training["kept"],
         "unchanged": False,

@@ -19,9 +19,9 @@ from tasks.publish.pointer import FLOOR_MARK, serves_a_champion
 from tasks.publish.task import publish, recommend
 from tasks.record.task import record
 from tasks.sample.task import sample
+from tasks.split.config import Positives
 from tasks.split.task import split
 from tasks.store.refs import SampleRefs
-from tasks.store.store import Store
 from tasks.validate.task import validate
 
 EVERYTHING_DEFAULT = PipelineConfig()
@@ -32,24 +32,25 @@ FROM_ENVIRONMENT = Settings()
 def retrain(config: PipelineConfig = EVERYTHING_DEFAULT, settings: Settings = FROM_ENVIRONMENT) -> dict[str, Any]:
     """One night: ingest, validate, split, sample, train, evaluate, promote, recommend."""
     config, settings = config.resolved(), settings.resolved()
-    store = Store(settings.data_dir)
+    store = settings.store
     files = identify(config.ingest, store)
-    key = night_key(config, files)
+    key = night_key(config, files, store)
     if (earlier := find_unchanged(store, config, settings, key)) is not None:
         return skipped(store, earlier, process_start())
     with Night(config, settings, process_start(), key) as night:
         step = night.step
-        candidates, min_rating = config.evaluate.candidates, config.ingest.min_rating
+        candidates, positives = config.evaluate.candidates, Positives.of(config.ingest)
+        rules = (config.checks, settings.night, config.ingest.appends)
         staged = step("ingest", ingest, store, config.ingest, files)
-        valid = step("validate", validate, store, staged.files, config.dataset, config.checks, settings.night)
-        parts = step("split", split, store, valid.snapshot, config.split, min_rating, candidates)
+        valid = step("validate", validate, store, staged.files, config.dataset, *rules)
+        parts = step("split", split, store, valid.snapshot, config.split, positives, candidates)
         samples = step("sample", sample, store, parts, candidates)
         contest = hold(night, samples)
         decision = verdict(night, contest)
         registered = (night.run, config.registered_model, decision, samples, contest.trained, night.configuration)
         promotion = step("promote", register, store, *registered, contest.champion)
         lists = serve(night, samples, contest, promotion)
-        result = make_result(night, valid, parts, contest, promotion, lists)
+        result = make_result(night, valid, samples, contest, promotion, lists)
         step("record", record, store, night.run, night.described, valid, samples, *_judged(contest), result)
         result = night.finish(result)
         remember(store, config, settings, key, result)

@@ -6,17 +6,16 @@ from flows.config import CompareConfig, PipelineConfig, Settings
 from flows.server import start_prefect_api
 from flows.unchanged import find_unchanged, night_key, skipped
 from tasks.ingest.sources.registry import identify
-from tasks.store.store import Store
 
 
 def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) -> dict[str, Any]:
     """Runs the night, or shows the earlier one that had the same data, configuration and code."""
     from flows.summary import show
 
-    store = Store(settings.data_dir)
+    store = settings.store
     store.prepare()
     files = identify(config.ingest, store)
-    earlier = find_unchanged(store, config, settings, night_key(config, files))
+    earlier = find_unchanged(store, config, settings, night_key(config, files, store))
     if earlier is not None:
         result = skipped(store, earlier, started)
     else:

@@ -14,6 +14,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Prints the result for people; machines read --json."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(_metrics(result))
+    for line in data_lines(result):
+        console.print(line, markup=False)
     for check in result["decision"]["checks"]:
         mark = "[green]passed[/]" if check["passed"] else "[red]failed[/]"
         console.print(f"  {mark}  {check['name']}: {check['detail']}", markup=True)
@@ -62,6 +64,20 @@ def _metrics(result: dict[str, Any]) -> Table:
 
 def _shown(values: Sequence[float | None]) -> list[str]:
     return ["" if value is None else f"{value:.4f}" for value in values]
+
+
+def data_lines(result: Mapping[str, Any]) -> list[str]:
+    """What an operator should know of the data: nothing where all rows came in and nothing looked odd."""
+    rows, reasons = result["rows"], result["quarantine"]
+    lines = [f"  look    {warning}" for warning in result["warnings"]]
+    if rows["quarantined"]:
+        first = max(reasons, key=lambda reason: reasons[reason])
+        more = f"; {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        lines.append(
+            f"  {rows['quarantined']:,} of {rows['read']:,} rows are in quarantine: {reasons[first]:,} break "
+            f'"{first}"{more} (encore quarantine --ingest.name={result["dataset"]})'
+        )
+    return lines
 
 
 def _verdict(result: dict[str, Any]) -> str:
@@ -113,6 +129,7 @@ def as_markdown(result: dict[str, Any]) -> str:
             *table,
             "",
             *checks,
+            *(f"- {line.strip()}" for line in data_lines(result)),
             "",
             f"Registered as `{model['name']}` version {model['version']}; champion: version {model['champion']}.",
             f"MLflow run `{result['run_id']}` in experiment `{result['experiment']}` ({_link(result)}).",

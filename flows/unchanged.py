@@ -13,13 +13,15 @@ from tasks.pairs_file import content_hash
 from tasks.store.atomic import write_json
 from tasks.store.keys import code_hash, make_key
 from tasks.store.store import Store
+from tasks.validate.ledger import plan
 
 STEPS = ("ingest", "validate", "split", "sample", "train", "floors", "evaluate", "promote", "record", "recommend")
 
 
-def night_key(config: PipelineConfig, files: Sequence[SourceFile]) -> str:
-    """Hash of all that a night's result depends on: the sources' content, the configuration, the code."""
+def night_key(config: PipelineConfig, files: Sequence[SourceFile], store: Store) -> str:
+    """Hash of all that a night's result depends on: the content of the dataset, the configuration, the code."""
     named = {
+        "checks.suite": config.checks.suite,
         "split.test": config.split.test,
         "split.valid": config.split.valid,
         "evaluate.candidates": config.evaluate.candidates,
@@ -27,7 +29,9 @@ def night_key(config: PipelineConfig, files: Sequence[SourceFile]) -> str:
     weights, option = config.trainer.initial_weights, "trainer.initial_weights"
     start = content_hash(weights, option, "a file that trainer.checkpoint.path named")
     code = [code_hash(module) for module in modules_used(config.model)]
-    sources = [(file.table, file.sha256) for file in files]
+    tonight = [(file.table, file.label, file.sha256) for file in files]
+    contents = plan(store, config.dataset, tonight, config.ingest.appends)
+    sources = [(table, sha256) for table, _, sha256 in contents]
     return make_key(
         "flows.retrain", config, sources, [content_hash(path, option) for option, path in named.items()], start, code
     )

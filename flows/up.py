@@ -15,7 +15,6 @@ from flows.config import Settings
 from flows.processes import LOOPBACK, Part, Parts, answers, call, free_port, last_line, launch
 from tasks.errors import Busy, RunFailed
 from tasks.store.lease import lease
-from tasks.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 POOL = "encore"
@@ -171,7 +170,7 @@ class Stack:
 def _claim(cleanup: ExitStack, settings: Settings) -> None:
     """One `encore up` for a data folder; the kernel frees it with the process."""
     try:
-        cleanup.enter_context(lease(Store(settings.data_dir), LEASE))
+        cleanup.enter_context(lease(settings.store, LEASE))
     except Busy as error:
         links = settings.data_dir / "logs" / LINKS
         raise Busy(

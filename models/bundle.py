@@ -64,7 +64,7 @@ class Strangers:
         if not len(self):
             return {}
         codes = {f"strangers.codes.{name}": torch.tensor(codes_S) for name, codes_S in self.codes.items()}
-        return {**self.ids.tensors("strangers"), **_ragged_tensors("strangers.histories", self.histories), **codes}
+        return {**self.ids.tensors("strangers"), **ragged_tensors("strangers.histories", self.histories), **codes}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> Self:
@@ -73,7 +73,7 @@ class Strangers:
             return cls.none()
         start = "strangers.codes."
         codes = {key.removeprefix(start): tensors[key].numpy() for key in sorted(tensors) if key.startswith(start)}
-        return cls(IdMap.from_tensors("strangers", tensors), _ragged("strangers.histories", tensors), codes)
+        return cls(IdMap.from_tensors("strangers", tensors), ragged("strangers.histories", tensors), codes)
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ class Bundle:
         catalogue = {
             **self.users.tensors("users"),
             **self.items.tensors("items"),
-            **_ragged_tensors("fitted", self.fitted),
-            **_ragged_tensors("served", self.served),
-            **(_ragged_tensors("masked", self.masked) if self.masked is not None else {}),
+            **ragged_tensors("fitted", self.fitted),
+            **ragged_tensors("served", self.served),
+            **(ragged_tensors("masked", self.masked) if self.masked is not None else {}),
             **self.features.tensors(),
             **self.strangers.tensors(),
         }
@@ -194,9 +194,9 @@ class Bundle:
             "model": self.model.config.model_dump(mode="json"),
             "history_length": self.history_length,
             "weights_sha256": weights_hash(weights),
-            "files": {name: _file_hash(folder / name) for name in ("weights.safetensors", "catalogue.safetensors")},
+            "files": {name: file_hash(folder / name) for name in ("weights.safetensors", "catalogue.safetensors")},
         }
-        content["sha256"] = _content_hash(content)
+        content["sha256"] = content_hash(content)
         (folder / "bundle.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -206,22 +206,22 @@ class Bundle:
             content = json.loads(_existing(folder / "bundle.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise BundleDamaged(f"{folder / 'bundle.json'} cannot be read: {error}") from error
-        if content.pop("sha256", None) != _content_hash(content):
+        if content.pop("sha256", None) != content_hash(content):
             raise BundleDamaged(f"{folder / 'bundle.json'} is not the file that was saved")
         if content["format"] != FORMAT:
             raise BundleDamaged(f"{folder} has format {content['format']}, this code reads {FORMAT}")
         for name, saved in content["files"].items():
-            if _file_hash(_existing(folder / name)) != saved:
+            if file_hash(_existing(folder / name)) != saved:
                 raise BundleDamaged(f"{folder / name} is not the file that was saved")
         tensors = load_file(folder / "catalogue.safetensors")
         users, items = IdMap.from_tensors("users", tensors), IdMap.from_tensors("items", tensors)
-        fitted, served = _ragged("fitted", tensors), _ragged("served", tensors)
+        fitted, served = ragged("fitted", tensors), ragged("served", tensors)
         config = make_config(**content["model"])
         features = UserFeatures.from_tensors(tensors)
         sizes = TrainingData(len(items), Ragged.empty(len(users)), user_features=features.table)
         model = build(config.name, config, sizes)
         model.load_weights(load_file(folder / "weights.safetensors"))
-        masked = _ragged("masked", tensors) if "masked.items" in tensors else None
+        masked = ragged("masked", tensors) if "masked.items" in tensors else None
         known = (users, items, fitted, served, content["history_length"], masked, features)
         return cls(content["dataset"], model, *known, Strangers.from_tensors(tensors))
 
@@ -237,12 +237,12 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _ragged_tensors(name: str, ragged: Ragged) -> dict[str, Tensor]:
+def ragged_tensors(name: str, ragged: Ragged) -> dict[str, Tensor]:
     # copies: safetensors refuses tensors that share memory, and `fitted` and `served` may be one
     return {f"{name}.offsets": torch.tensor(ragged.offsets_U1), f"{name}.items": torch.tensor(ragged.items_R)}
 
 
-def _ragged(name: str, tensors: dict[str, Tensor]) -> Ragged:
+def ragged(name: str, tensors: dict[str, Tensor]) -> Ragged:
     return Ragged(tensors[f"{name}.offsets"].numpy(), tensors[f"{name}.items"].numpy())
 
 
@@ -267,10 +267,10 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _content_hash(content: dict[str, Any]) -> str:
+def content_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

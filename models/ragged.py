@@ -8,6 +8,9 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from numba import prange
+
+from .compiled import compiled
 
 IntArray = npt.NDArray[np.int64] | npt.NDArray[np.int32]
 
@@ -65,9 +68,41 @@ class Ragged:
 
     def as_sets(self) -> Self:
         """The same lists, each ascending and without repeats: what masks and look-ups need."""
-        users_R = self.users_R
-        order_R = np.lexsort((self.items_R, users_R))
-        users_R, items_R = users_R[order_R], self.items_R[order_R]
-        new_R = np.ones(len(items_R), dtype=bool)
-        new_R[1:] = (users_R[1:] != users_R[:-1]) | (items_R[1:] != items_R[:-1])
-        return type(self).from_pairs(users_R[new_R], items_R[new_R], len(self))
+        items_R = self.items_R.copy()
+        sizes_U = _sort_lists(self.offsets_U1, items_R)
+        if sizes_U.sum() == len(items_R):
+            return type(self)(self.offsets_U1, items_R)
+        offsets_U1 = np.concatenate([[0], np.cumsum(sizes_U)]).astype(np.int64)
+        return type(self)(offsets_U1, _heads(self.offsets_U1, items_R, offsets_U1))
+
+
+@compiled(parallel=True)
+def _sort_lists(offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Sorts each list in its place, its different items first, and returns how many these are [U]."""
+    n_users = len(offsets_U1) - 1
+    sizes_U = np.zeros(n_users, dtype=np.int64)
+    for u in prange(n_users):
+        start, end = offsets_U1[u], offsets_U1[u + 1]
+        if end == start:
+            continue
+        one = items_R[start:end]
+        one.sort()
+        n = 1
+        for r in range(1, len(one)):
+            if one[r] != one[r - 1]:
+                one[n] = one[r]
+                n += 1
+        sizes_U[u] = n
+    return sizes_U
+
+
+@compiled(parallel=True)
+def _heads(
+    offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int32], new_U1: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int32]:
+    """The first items of each list: as many as the new offsets leave room for."""
+    heads_R = np.empty(new_U1[-1], dtype=np.int32)
+    for u in prange(len(offsets_U1) - 1):
+        for at in range(new_U1[u + 1] - new_U1[u]):
+            heads_R[new_U1[u] + at] = items_R[offsets_U1[u] + at]
+    return heads_R

@@ -17,13 +17,35 @@ INTERACTIONS = pa.schema(
         pa.field("item_id", ID),
         pa.field("rating", pa.float64()),  # null where the source has none
         pa.field("timestamp", TIME),  # null where the source has none
+        pa.field("event", pa.string()),  # such as view, cart, purchase; null where the source has none
         pa.field("source_row", pa.int64(), nullable=False),  # from 1, the header not counted: the order within a file
     ]
 )
-"""Accepted interactions, one partition per source file."""
+"""Interactions, one partition per source file: staged where every cell of them could be read, and in the lake."""
 
-STAGED_INTERACTIONS = INTERACTIONS.append(pa.field("unparsed", pa.string()))
-"""As parsed, not yet accepted; `unparsed` names a cell that could not be read, such as `timestamp='yesterday'`."""
+UNREAD = pa.schema(
+    [
+        pa.field("source_row", pa.int64(), nullable=False),
+        pa.field("problem", pa.string(), nullable=False),  # such as `timestamp='yesterday'`, or `3 cells, not 4`
+        pa.field("row", pa.string(), nullable=False),  # as it came: JSON of the cells by our names, or {"line": ...}
+    ]
+)
+"""Staged rows that could not be read."""
+
+QUARANTINE = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),  # the file as a person calls it
+        pa.field("sha256", pa.string(), nullable=False),  # of the file's content
+        pa.field("source_row", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # the sentence of the expectation, or the problem of UNREAD
+        pa.field("row", pa.string(), nullable=False),  # as in UNREAD
+        pa.field("night", TIME, nullable=False),
+    ]
+)
+"""Refused rows. Nothing that came in is lost."""
+
+ID_COUNTS = pa.schema([pa.field("id", ID, nullable=False), pa.field("rows", pa.int64(), nullable=False)])
+"""How many rows of a partition each user, or each item, has; beside the partition as `user_counts`, `item_counts`."""
 
 SPLIT_ROWS = pa.schema(
     [
@@ -31,19 +53,22 @@ SPLIT_ROWS = pa.schema(
         pa.field("item_idx", pa.int32(), nullable=False),
         pa.field("timestamp", TIME),
         pa.field("rating", pa.float64()),
-        pa.field("place", pa.int64(), nullable=False),  # in the order of the whole log
+        pa.field("weight", pa.float32(), nullable=False),  # of the event, by ingest.events; 1 without
+        pa.field("place", pa.int64(), nullable=False),  # in the order of user, time, file and row
     ]
 )
-"""Training and validation rows, in the order of time (ties: file, then row)."""
+"""Training and validation rows, user by user in index order, a user's in the order of time (ties: file, then row)."""
 
 RATED_ROWS = pa.schema(
     [
         pa.field("user_idx", pa.int32(), nullable=False),
         pa.field("item_idx", pa.int32(), nullable=False),
         pa.field("before_test", pa.bool_(), nullable=False),  # earlier than the user's first test row
+        pa.field("place", pa.int64(), nullable=False),  # as in SPLIT_ROWS
     ]
 )
-"""Rows that are no positives (rated below ingest.min_rating): never trained on or judged by, but not shown again."""
+"""Rows that are never trained on or judged by, but not shown again: no positives (rated below ingest.min_rating), and
+those that split.min_user_rows, min_item_rows and k_core leave out."""
 
 TEST_ROWS = pa.schema(
     [
@@ -52,7 +77,7 @@ TEST_ROWS = pa.schema(
         pa.field("user_id", ID, nullable=False),
         pa.field("item_id", ID, nullable=False),
         pa.field("timestamp", TIME),
-        pa.field("place", pa.int64()),  # in the order of the whole log; null for rows that were not ingested
+        pa.field("place", pa.int64()),  # as in SPLIT_ROWS; null for rows that were not ingested
     ]
 )
 """Test rows. Raw ids too, because the test may hold users and items that nothing before it knew."""
@@ -75,6 +100,14 @@ HISTORIES = pa.schema(
     ]
 )
 """Each user's items, oldest first; one row per user in index order."""
+
+HISTORY_WEIGHTS = pa.schema(
+    [
+        pa.field("user_idx", pa.int32(), nullable=False),
+        pa.field("weights", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+"""What each row of a histories file weighs, in the same order: beside it, where events have weights."""
 
 FEATURE = b"encore:feature"
 """In the metadata of a column of `windows`: the feature's own name, where that is another column's too."""

@@ -64,12 +64,13 @@ def query_of(data: TrainingData) -> Query:
 
 
 def tiny_log(*rows: tuple[object, ...]) -> pa.Table:
-    """Accepted interactions from (user, item, seconds or None) or (user, item, seconds, rating), in file order."""
+    """Accepted interactions from (user, item, seconds or None[, rating[, event]]), in file order."""
     columns = {
         "user_id": [str(row[0]) for row in rows],
         "item_id": [str(row[1]) for row in rows],
         "rating": [row[3] if len(row) > 3 else None for row in rows],
         "timestamp": [None if row[2] is None else int(str(row[2])) * 1_000_000 for row in rows],
+        "event": [row[4] if len(row) > 4 else None for row in rows],
         "source_row": list(range(1, len(rows) + 1)),
     }
     return pa.table({name: pa.array(values, INTERACTIONS.field(name).type) for name, values in columns.items()})

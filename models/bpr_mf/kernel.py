@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 MAX_GROUPS = 16
 """More would serve more threads, but each step between two barriers gets shorter: 16 keep 16 threads busy."""
+ALIKE: Floats = np.empty(0, dtype=np.float32)
 MAX_TRIES = 64
 """Draws for one negative. A user who saw 90% of a group misses one sample in a thousand."""
 
@@ -38,12 +39,13 @@ class Rows:
     """The same lists as ascending sets: negatives are checked against them."""
     n_items: int
     n_groups: int
+    weight_R: Floats
+    """What each row weighs; without any, all weigh the same."""
 
     @classmethod
-    def of(cls, histories: Ragged, n_items: int) -> "Rows":
-        return cls(
-            histories, histories.as_sets(), n_items, count_groups(len(histories.items_R), len(histories), n_items)
-        )
+    def of(cls, histories: Ragged, n_items: int, weight_R: Floats = ALIKE) -> "Rows":
+        n_groups = count_groups(len(histories.items_R), len(histories), n_items)
+        return cls(histories, histories.as_sets(), n_items, n_groups, weight_R)
 
 
 def count_groups(n_rows: int, n_users: int, n_items: int) -> int:
@@ -72,8 +74,8 @@ def train_epoch(
 ) -> tuple[list[float], int]:
     """One pass over the rows; changes the three weight arrays in place.
 
-    The step is LearnBPR's (Rendle et al., UAI 2009). Returns the summed loss of each sub-epoch and the number of
-    samples. Stops after a sub-epoch whose loss is not finite."""
+    The step is LearnBPR's (Rendle et al., UAI 2009), the loss of a row times its weight. Returns the summed loss of
+    each sub-epoch and the number of samples. Stops after a sub-epoch whose loss is not finite."""
     n_groups = rows.n_groups
     deal = stream(seed, "bpr_mf", epoch, "groups")
     counter = np.uint64(stream(seed, "bpr_mf", epoch, "steps").integers(2**63))
@@ -87,8 +89,8 @@ def train_epoch(
     bias_G = bias_I[by_group_I]
     counts_BB = _count_cells(rows.histories.offsets_U1, rows.histories.items_R, by_group_U, user_bounds_B1, group_I)
     bounds = np.concatenate([[0], np.cumsum(counts_BB.ravel())])
-    pairs_R2 = _fill_cells(
-        rows.histories.offsets_U1, rows.histories.items_R, by_group_U, user_bounds_B1, group_I, place_I,
+    pairs_R2, weight_R = _fill_cells(
+        rows.histories.offsets_U1, rows.histories.items_R, rows.weight_R, by_group_U, user_bounds_B1, group_I, place_I,
         bounds[:-1].copy(),
     )  # fmt: skip
 
@@ -99,7 +101,7 @@ def train_epoch(
         group = (block + step) % n_groups
         cell = block * n_groups + group
         loss_B, samples_B = _run_blocks(
-            pairs_R2, bounds[cell], bounds[cell + 1],
+            pairs_R2, weight_R, bounds[cell], bounds[cell + 1],
             by_group_I, item_bounds_B1[group], item_bounds_B1[group + 1], rows.seen.offsets_U1, rows.seen.items_R,
             user_UD, item_ID, bias_G, np.float32(rate), np.float32(l2), use_bias, counter + np.uint64(step << 32),
         )  # fmt: skip
@@ -137,12 +139,13 @@ def _count_cells(
 
 @compiled(parallel=True)
 def _fill_cells(
-    offsets_U1: Ints, items_R: Indices, by_group_U: Indices, user_bounds_B1: Ints,
+    offsets_U1: Ints, items_R: Indices, weight_R: Floats, by_group_U: Indices, user_bounds_B1: Ints,
     group_I: Indices, place_I: Indices, next_BB: Ints,
-) -> Indices:  # fmt: skip
-    """[R, 2] rows as (user, place of the item), ordered by group of user, then group of item."""
+) -> tuple[Indices, Floats]:  # fmt: skip
+    """[R, 2] rows as (user, place of the item), ordered by group of user, then group of item; and their weights."""
     n_groups = len(user_bounds_B1) - 1
     pairs_R2 = np.empty((len(items_R), 2), dtype=np.int32)
+    ordered_R = np.empty(len(weight_R), dtype=np.float32)
     for b in prange(n_groups):
         for at in range(user_bounds_B1[b], user_bounds_B1[b + 1]):
             user = by_group_U[at]
@@ -150,8 +153,10 @@ def _fill_cells(
                 cell = b * n_groups + group_I[items_R[r]]
                 pairs_R2[next_BB[cell], 0] = user
                 pairs_R2[next_BB[cell], 1] = place_I[items_R[r]]
+                if len(weight_R):
+                    ordered_R[next_BB[cell]] = weight_R[r]
                 next_BB[cell] += 1
-    return pairs_R2
+    return pairs_R2, ordered_R
 
 
 @compiled()
@@ -162,13 +167,14 @@ def _below(state: np.uint64, n: int) -> np.int64:
 
 @compiled()
 def _run_block(
-    pairs_R2: Indices, start: int, end: int, item_G: Indices, pool_start: int, pool_end: int,
+    pairs_R2: Indices, weight_R: Floats, start: int, end: int, item_G: Indices, pool_start: int, pool_end: int,
     seen_offsets_U1: Ints, seen_items_R: Indices, user_UD: Floats, item_ID: Floats, bias_G: Floats,
     rate: np.float32, l2: np.float32, use_bias: bool, state: np.uint64,
 ) -> tuple[float, int]:  # fmt: skip
     """Shuffles the rows start..end and takes one step for each. Returns the summed loss and the number of samples."""
     n_dim = user_UD.shape[1]
     n_pool = pool_end - pool_start
+    weighted = len(weight_R) > 0
     loss, n_samples = 0.0, 0
     for r in range(end - 1, start, -1):
         state += GOLDEN
@@ -176,6 +182,8 @@ def _run_block(
         user, place = pairs_R2[r, 0], pairs_R2[r, 1]
         pairs_R2[r, 0], pairs_R2[r, 1] = pairs_R2[other, 0], pairs_R2[other, 1]
         pairs_R2[other, 0], pairs_R2[other, 1] = user, place
+        if weighted:
+            weight_R[r], weight_R[other] = weight_R[other], weight_R[r]
 
     for r in range(start, end):
         user, positive_place = pairs_R2[r, 0], pairs_R2[r, 1]
@@ -196,10 +204,11 @@ def _run_block(
         if use_bias:
             margin += bias_G[positive_place] - bias_G[negative_place]
         small = np.exp(-abs(margin))  # at most 1: no overflow on either side
-        loss += np.log1p(small) + max(-margin, np.float32(0))
+        weight = weight_R[r] if weighted else np.float32(1)
+        loss += weight * (np.log1p(small) + max(-margin, np.float32(0)))
         wrong = (small if margin > 0 else np.float32(1)) / (np.float32(1) + small)  # sigmoid(-margin)
 
-        step, shrink = rate * wrong, np.float32(1) - rate * l2
+        step, shrink = rate * weight * wrong, np.float32(1) - rate * l2
         for d in range(n_dim):
             u, p, n = user_UD[user, d], item_ID[positive, d], item_ID[negative, d]
             user_UD[user, d] = shrink * u + step * (p - n)
@@ -214,7 +223,8 @@ def _run_block(
 
 @compiled(parallel=True)
 def _run_blocks(
-    pairs_R2: Indices, starts_B: Ints, ends_B: Ints, item_G: Indices, pool_starts_B: Ints, pool_ends_B: Ints,
+    pairs_R2: Indices, weight_R: Floats, starts_B: Ints, ends_B: Ints,
+    item_G: Indices, pool_starts_B: Ints, pool_ends_B: Ints,
     seen_offsets_U1: Ints, seen_items_R: Indices, user_UD: Floats, item_ID: Floats, bias_G: Floats,
     rate: np.float32, l2: np.float32, use_bias: bool, state: np.uint64,
 ) -> tuple[npt.NDArray[np.float64], Ints]:  # fmt: skip
@@ -223,7 +233,7 @@ def _run_blocks(
     samples_B = np.zeros(len(starts_B), dtype=np.int64)
     for b in prange(len(starts_B)):
         loss_B[b], samples_B[b] = _run_block(
-            pairs_R2, starts_B[b], ends_B[b], item_G, pool_starts_B[b], pool_ends_B[b], seen_offsets_U1, seen_items_R,
-            user_UD, item_ID, bias_G, rate, l2, use_bias, mixed(mixed(state) + np.uint64(b)),
+            pairs_R2, weight_R, starts_B[b], ends_B[b], item_G, pool_starts_B[b], pool_ends_B[b], seen_offsets_U1,
+            seen_items_R, user_UD, item_ID, bias_G, rate, l2, use_bias, mixed(mixed(state) + np.uint64(b)),
         )  # fmt: skip
     return loss_B, samples_B

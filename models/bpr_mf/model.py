@@ -17,6 +17,7 @@ from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import PairModelConfig, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
+from ..fitting.pairs import row_weights
 from ..fitting.samplers import fill_normal
 from ..fitting.trainer import Pass
 from ..nn.gather import gather
@@ -114,11 +115,8 @@ class BPRMF(GradientModel):
         trainer, plain = session.trainer, self.config.is_plain(session.sampling)
         if not (plain and trainer.optimizer == "sgd" and self.device.type == "cpu" and not trainer.needs_steps):
             return super().prepare(data, session)
-        if data.weights_R is not None:
-            raise ValueError(
-                "the kernel of bpr_mf takes all rows alike: for weights set trainer.optimizer, say to adam"
-            )
-        return kernel.Rows.of(data.histories, data.n_items)
+        weight_R = kernel.ALIKE if data.weights_R is None else row_weights(data, "equal")
+        return kernel.Rows.of(data.histories, data.n_items, weight_R)
 
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass:
         if not isinstance(prepared, kernel.Rows):

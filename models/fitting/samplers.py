@@ -4,20 +4,18 @@ I items, R rows, B rows in a batch, C candidates
 """
 
 import hashlib
-from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import prange
 from numpy.random import Generator
 from torch import Tensor
 
 from ..base import BoolArray, FloatArray, IntArray, Ragged
-from ..compiled import compiled, holds
+from .unseen import Key, Seen, Weights, draw_unseen, with_filter
 
-MAX_TRIES = 64
-"""Draws for one negative before the items that are left are listed."""
+NO_WEIGHTS = Weights(np.empty((0, 2), dtype=np.uint32), np.empty(0))
 
 
 def stream(seed: int, *purpose: str | int) -> Generator:
@@ -36,39 +34,30 @@ def fill_normal(tensor: Tensor, std: float, seed: int, *purpose: str | int) -> N
 
 
 class SeenItems:
-    """Answers which items a user has in the fitted rows."""
+    """Knows which items a user has in the fitted rows."""
 
     def __init__(self, histories: Ragged, n_items: int) -> None:
         self.sets = histories.as_sets()
         self.n_items = n_items
         self.saw_all_U: BoolArray = self.sets.lengths_U >= n_items
 
-    def contains(self, users_B: IntArray, items_B: IntArray) -> BoolArray:
-        """[B] whether each user has seen the item beside it."""
-        return _contains(self.sets.offsets_U1, self.sets.items_R, users_B, items_B)
-
-
-@compiled(parallel=True)
-def _contains(
-    offsets_U1: npt.NDArray[np.int64], items_R: npt.NDArray[np.int32], users_B: IntArray, items_B: IntArray
-) -> BoolArray:
-    found_B = np.empty(len(users_B), dtype=np.bool_)
-    for b in prange(len(users_B)):
-        found_B[b] = holds(items_R, offsets_U1[users_B[b]], offsets_U1[users_B[b] + 1], items_B[b])
-    return found_B
+    @cached_property
+    def filtered(self) -> Seen:
+        """As the kernels read it: made when they first do, as not every kind of sampling needs them."""
+        return with_filter(self.sets, self.n_items)
 
 
 def uniform_negatives(users_B: IntArray, seen: SeenItems, n_items: int, rng: Generator) -> npt.NDArray[np.int64]:
     """[B] for each user an item that they have not seen, every such item equally likely.
 
     Raises ValueError if a user has seen them all."""
-    return _until_unseen(users_B, seen, lambda size: rng.integers(n_items, size=size), None, rng)
+    return _negatives(users_B, seen, n_items, NO_WEIGHTS, rng)
 
 
 class AliasTable:
     """Draws from any distribution over 0..I-1 in constant time: one number picks a slot and its owner or its alias.
 
-    Slot i belongs to item i, who keeps `keep_I[i]` of it; the rest belongs to `alias_I[i]`.
+    Slot i belongs to item i, who keeps `slots_I2[i, 0]` of its 2**32 parts; the rest belongs to item `slots_I2[i, 1]`.
     Source: Walker, ACM TOMS 1977; filled in one sweep by prefix sums, Hübschle-Schneider and Sanders, ACM TOMS 2022.
     """
 
@@ -78,28 +67,28 @@ class AliasTable:
             raise ValueError("weights must be finite and not negative, and one of them above 0")
         self.probability_I = weight_I / weight_I.sum()
         share_I = self.probability_I * len(weight_I)  # of slots: 1 on average
-        self.keep_I = np.minimum(share_I, 1.0)
-        self.alias_I = np.arange(len(weight_I))
+        keep_I, alias_I = np.minimum(share_I, 1.0), np.arange(len(weight_I))
         light, heavy = np.flatnonzero(share_I < 1), np.flatnonzero(share_I >= 1)
-        # Light slots are filled up in order, each by the heavy item whose turn it is. A heavy item that has given
-        # more than it had over gets its own slot filled by the next one.
-        lacking, spare = np.cumsum(1 - share_I[light]), np.cumsum(share_I[heavy] - 1)
-        if not len(light):
-            return
-        before = np.concatenate([[0.0], lacking[:-1]])
-        self.alias_I[light] = heavy[np.minimum(np.searchsorted(spare, before, side="right"), len(heavy) - 1)]
-        emptied_by = np.minimum(np.searchsorted(lacking, spare, side="left"), len(light) - 1)
-        # The last heavy item ends with exactly its own slot, but for rounding.
-        self.keep_I[heavy[:-1]] = np.clip(1 + spare[:-1] - lacking[emptied_by[:-1]], 0, 1)
-        self.alias_I[heavy[:-1]] = heavy[1:]
+        if len(light):
+            # Light slots are filled up in order, each by the heavy item whose turn it is. A heavy item that has given
+            # more than it had over gets its own slot filled by the next one.
+            lacking, spare = np.cumsum(1 - share_I[light]), np.cumsum(share_I[heavy] - 1)
+            before = np.concatenate([[0.0], lacking[:-1]])
+            alias_I[light] = heavy[np.minimum(np.searchsorted(spare, before, side="right"), len(heavy) - 1)]
+            emptied_by = np.minimum(np.searchsorted(lacking, spare, side="left"), len(light) - 1)
+            # The last heavy item ends with exactly its own slot, but for rounding.
+            keep_I[heavy[:-1]] = np.clip(1 + spare[:-1] - lacking[emptied_by[:-1]], 0, 1)
+            alias_I[heavy[:-1]] = heavy[1:]
+        self.slots_I2 = np.stack([np.minimum(np.rint(keep_I * 2**32), 2**32 - 1), alias_I], axis=1).astype(np.uint32)
 
     def draw(self, size: int, rng: Generator) -> npt.NDArray[np.int64]:
         """[size] items."""
         place = rng.random(size)
-        place *= len(self.keep_I)
+        place *= len(self.slots_I2)
         slot = place.astype(np.int64)  # below I: a random number is at most 1 - 2**-53
         place -= slot
-        return np.where(place < self.keep_I[slot], slot, self.alias_I[slot])
+        place *= 2**32
+        return np.where(place < self.slots_I2[slot, 0], slot, self.slots_I2[slot, 1])
 
 
 def popularity_table(items_R: IntArray, n_items: int, exponent: float) -> AliasTable:
@@ -130,8 +119,8 @@ def item_table(items_R: IntArray, n_items: int, distribution: str | None, expone
 def table_negatives(users_B: IntArray, seen: SeenItems, table: AliasTable, rng: Generator) -> npt.NDArray[np.int64]:
     """[B] for each user an item that they have not seen, such items as likely as the table says.
 
-    Raises ValueError if a user has seen them all."""
-    return _until_unseen(users_B, seen, lambda size: table.draw(size, rng), table.probability_I, rng)
+    Raises ValueError if a user has seen them all, or all that are not of weight 0."""
+    return _negatives(users_B, seen, len(table.slots_I2), Weights(table.slots_I2, table.probability_I), rng)
 
 
 def shared_candidates(n: int, n_items: int, table: AliasTable | None, rng: Generator) -> npt.NDArray[np.int64]:
@@ -149,26 +138,16 @@ def log_frequency(items_R: IntArray, n_items: int) -> Tensor:
     return torch.from_numpy(np.log(count_I / max(len(items_R), 1)).astype(np.float32))
 
 
-def _until_unseen(
-    users_B: IntArray,
-    seen: SeenItems,
-    draw: Callable[[int], npt.NDArray[np.int64]],
-    weight_I: FloatArray | None,
-    rng: Generator,
+def _negatives(
+    users_B: IntArray, seen: SeenItems, n_items: int, weights: Weights, rng: Generator
 ) -> npt.NDArray[np.int64]:
-    """Draws again where the user has seen the item. `weight_I` says what `draw` draws by; None: all are equal."""
-    if seen.saw_all_U[users_B].any():
-        raise ValueError("a user has seen every item: there is no negative to draw; leave their rows out")
-    draw_B = draw(len(users_B))
-    bad_B = np.flatnonzero(seen.contains(users_B, draw_B))
-    for _ in range(MAX_TRIES):
-        if not len(bad_B):
-            return draw_B
-        draw_B[bad_B] = draw(len(bad_B))
-        bad_B = bad_B[seen.contains(users_B[bad_B], draw_B[bad_B])]
-    # Who has seen nearly all that is likely would wait for ages: the same distribution, from a list of the rest.
-    for b in bad_B:
-        unseen = np.flatnonzero(~seen.contains(np.full(seen.n_items, users_B[b]), np.arange(seen.n_items)))
-        weight = None if weight_I is None else weight_I[unseen] / weight_I[unseen].sum()
-        draw_B[b] = rng.choice(unseen, p=weight)
+    """The kernels check no bounds, so it is done here."""
+    if n_items != seen.n_items:
+        raise ValueError(f"{n_items} items are to be drawn from, but {seen.n_items} are known")
+    if len(users_B) and not 0 <= users_B.min() <= users_B.max() < len(seen.sets):
+        raise IndexError(f"users must be in 0..{len(seen.sets) - 1}")
+    key = Key(*rng.integers(2**64, size=2, dtype=np.uint64))
+    draw_B, n_without = draw_unseen(np.ascontiguousarray(users_B, dtype=np.int64), seen.filtered, weights, key)
+    if n_without or (len(users_B) and not n_items):
+        raise ValueError("a user has seen every item that can be drawn: there is no negative; leave their rows out")
     return draw_B

@@ -10,8 +10,9 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from tasks.cards.data import data_facts, data_notes
 from tasks.cards.examples import Example, Item
-from tasks.cards.page import banner, page, tiles
+from tasks.cards.page import banner, card, facts, page, tiles
 from tasks.cards.plots import as_svg, duration, learning_curve, metric_at_k, step_seconds
 
 FLOOR = "popularity"
@@ -73,19 +74,20 @@ def render(
         _headline(result, training, scores, floor),
         "<h2>How good it is</h2>",
         _metrics(name, scores, floor, result["level"]),
-        _card(as_svg(metric_at_k(curves(name, scores, floor)))),
+        card(as_svg(metric_at_k(curves(name, scores, floor)))),
         "<h2>Whom and what it is good for</h2>",
         _segments(name, scores["segments"], floor["segments"]),
         "<h2>Why it was " + ("promoted" if result["decision"]["promote"] else "refused") + "</h2>",
         _checks(result["decision"]["checks"]),
         '<div class="columns"><div><h2>The data</h2>',
-        _data(result),
+        data_facts(result),
         "</div><div><h2>The model</h2>",
         _model(result, training),
         "</div></div>",
+        *data_notes(result),
         *_learning(training),
         "<h2>Where the time went</h2>",
-        _card(as_svg(step_seconds(result["seconds"], result["cached"]))),
+        card(as_svg(step_seconds(result["seconds"], result["cached"]))),
         *_examples(examples, name),
         "<h2>More of this</h2>",
         _commands(result),
@@ -160,7 +162,7 @@ def _metrics(name: str, scores: Mapping[str, Any], floor: Mapping[str, Any], lev
             users = f"{part}: {meaning}, {scores['users'][part]:,} users"
             rows.append(f'<tr class="part"><th colspan="6">{users}</th></tr>')
         rows += [_metric_row(metric, scores, None if name == FLOOR else floor) for metric in metrics]
-    return _card(f'<table class="wide"><tr><th>metric</th>{head}</tr>{"".join(rows)}</table>', padded=False)
+    return card(f'<table class="wide"><tr><th>metric</th>{head}</tr>{"".join(rows)}</table>', padded=False)
 
 
 def _metric_row(metric: str, scores: Mapping[str, Any], floor: Mapping[str, Any] | None) -> str:
@@ -184,7 +186,7 @@ def _metric_row(metric: str, scores: Mapping[str, Any], floor: Mapping[str, Any]
 def _segments(name: str, ours: Mapping[str, Any], floor: Mapping[str, Any]) -> str:
     """A table for each kind of segment; reasons only where there is more than one."""
     kinds = [kind for kind in SEGMENTS if kind in ours and (kind != "reason" or len(ours[kind]) > 1)]
-    tables = [_card(_segment_table(name, kind, ours[kind], floor[kind]), padded=False) for kind in kinds]
+    tables = [card(_segment_table(name, kind, ours[kind], floor[kind]), padded=False) for kind in kinds]
     return f'<div class="columns">{"".join(tables)}</div>'
 
 
@@ -236,28 +238,7 @@ def _checks(checks: Iterable[Mapping[str, Any]]) -> str:
         + f"<td>{escape(check['name'])}</td><td>{escape(check['detail'])}</td></tr>"
         for check in checks
     )
-    return _card(f"<table>{rows}</table>", padded=False)
-
-
-def _data(result: Mapping[str, Any]) -> str:
-    rows = {name: f"{value:,}" for name, value in result["rows"].items()}
-    refused = result["rows"]["read"] - result["rows"]["accepted"] - result["rows"]["duplicates"]
-    return _facts(
-        {
-            "dataset": result["dataset"],
-            "rows read": rows["read"],
-            "accepted": rows["accepted"],
-            "exact duplicates": rows["duplicates"],
-            **({"quarantined": f"{refused:,}"} if refused else {}),
-            "split": result["protocol"],
-            "training rows": rows["train"],
-            "validation rows": rows["valid"],
-            "test rows": rows["test"],
-            "users": rows["users"],
-            "items": rows["items"],
-            "snapshot": result["snapshot"],
-        }
-    )
+    return card(f"<table>{rows}</table>", padded=False)
 
 
 def _model(result: Mapping[str, Any], training: Mapping[str, Any]) -> str:
@@ -267,7 +248,7 @@ def _model(result: Mapping[str, Any], training: Mapping[str, Any]) -> str:
         f"{metric_name(f'valid/{name}')} {_metric(value)}" for name, value in valid.items() if "ndcg" in name
     )
     refit = "training and validation rows" if training["refitted"] else "training rows"
-    return _facts(
+    return facts(
         {
             "model": model["config"]["name"],
             **_settings(model["config"]),
@@ -302,22 +283,11 @@ def _in_words(value: Any) -> str:
     return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{_value(value)}</td></tr>" for name, value in facts.items())
-    return _card(f'<table class="facts">{rows}</table>', padded=False)
-
-
-def _value(text: str) -> str:
-    """Escaped; a hash in even letters."""
-    is_hash = len(text) >= 32 and set(text) <= set("0123456789abcdef")
-    return f"<code>{text}</code>" if is_hash else escape(text)
-
-
 def _learning(training: Mapping[str, Any]) -> list[str]:
     """Nothing for a model in closed form."""
     if not training["history"]:
         return []
-    return ["<h2>How it learned</h2>", _card(as_svg(learning_curve(training["history"], training["best_epoch"])))]
+    return ["<h2>How it learned</h2>", card(as_svg(learning_curve(training["history"], training["best_epoch"])))]
 
 
 def _examples(examples: Sequence[Example], name: str) -> list[str]:
@@ -331,7 +301,7 @@ def _examples(examples: Sequence[Example], name: str) -> list[str]:
     return [
         "<h2>Some users</h2>",
         f'<p class="soft">{note}</p>',
-        *(_card(_example(example, name)) for example in examples),
+        *(card(_example(example, name)) for example in examples),
     ]
 
 
@@ -374,8 +344,4 @@ def _commands(result: Mapping[str, Any]) -> str:
         "this run's own lists, in the data folder": result["recommendations"],
         "this version from Python": f'{load}.predict(pd.DataFrame({{"user_id": ["…"]}}), params={{"k": 10}})',
     }
-    return _card("".join(f"<pre><span># {escape(name)}</span>\n{escape(text)}</pre>" for name, text in entries.items()))
-
-
-def _card(html: str, padded: bool = True) -> str:
-    return f'<div class="card{" padded" if padded else ""}">{html}</div>'
+    return card("".join(f"<pre><span># {escape(name)}</span>\n{escape(text)}</pre>" for name, text in entries.items()))

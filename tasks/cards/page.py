@@ -3,14 +3,16 @@
 Texts may come from hostile data: whatever is a `str` argument here is escaped, whatever is called `html` is not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #667085; --line: #e4e7ec;
-  --good: #087443; --good-bg: #e7f6ee; --bad: #b42318; --bad-bg: #fdecea; }
+  --good: #087443; --good-bg: #e7f6ee; --bad: #b42318; --bad-bg: #fdecea;
+  --warn: #8f5d00; --warn-bg: #fdf3dc; }
 @media screen and (prefers-color-scheme: dark) { :root { --page: #11151b; --card: #191f28; --ink: #e6e9ee;
-  --soft: #98a2b3; --line: #2b3442; --good: #4cc38a; --good-bg: #12291f; --bad: #ff8d80; --bad-bg: #34191a; } }
+  --soft: #98a2b3; --line: #2b3442; --good: #4cc38a; --good-bg: #12291f; --bad: #ff8d80;
+  --bad-bg: #34191a; --warn: #e5b454; --warn-bg: #32270f; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }
@@ -20,6 +22,7 @@ h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 17px
 .banner strong { display: block; font-size: 18px; }
 .good { color: var(--good); } .banner.good { background: var(--good-bg); border-color: var(--good); }
 .bad { color: var(--bad); } .banner.bad { background: var(--bad-bg); border-color: var(--bad); }
+.warn { color: var(--warn); } .banner.warn { background: var(--warn-bg); border-color: var(--warn); }
 .banner div { color: var(--ink); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; }
 .tile, details, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
@@ -29,7 +32,7 @@ table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-size: 12px; font-weight: 600; color: var(--soft); }
 th, td { padding: 8px 16px; border-top: 1px solid var(--line); vertical-align: top; }
 th.number { text-align: right; }
-tr.failed td { background: var(--bad-bg); }
+tr.failed td { background: var(--bad-bg); } tr.warned td { background: var(--warn-bg); }
 td.mark { font-weight: 600; white-space: nowrap; }
 code { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 32px; font-size: 13px; }
@@ -57,7 +60,7 @@ def page(title: str, subtitle: str, sections_html: Iterable[str], footer_html: s
 
 
 def banner(kind: str, headline: str, html: str) -> str:
-    """The verdict at the top. `kind` is good or bad."""
+    """The verdict at the top. `kind` is good, warn or bad."""
     return f'<div class="banner {kind}"><strong>{escape(headline)}</strong><div>{html}</div></div>'
 
 
@@ -69,3 +72,19 @@ def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
         for label, value, note in entries
     ]
     return f'<div class="tiles">{"".join(boxes)}</div>'
+
+
+def card(html: str, padded: bool = True) -> str:
+    """A box around a table or a plot."""
+    return f'<div class="card{" padded" if padded else ""}">{html}</div>'
+
+
+def facts(named: Mapping[str, str]) -> str:
+    """A table of names and values; a hash in even letters."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{_value(value)}</td></tr>" for name, value in named.items())
+    return card(f'<table class="facts">{rows}</table>', padded=False)
+
+
+def _value(text: str) -> str:
+    is_hash = len(text) >= 32 and set(text) <= set("0123456789abcdef")
+    return f"<code>{text}</code>" if is_hash else escape(text)

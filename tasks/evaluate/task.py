@@ -31,13 +31,14 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
         test = judges_of_test(store, samples, bundle.features)
-        known = read_histories(store.read(samples.known))
+        known = read_histories(store.path(samples.known.path))
         candidates = store.read(samples.candidates) if samples.candidates else None
         more = (_strangers(store, samples), _item_ages(store, samples.split))
         made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs, *more)
         for part, metrics in made.per_user.items():
             _write_per_user(writer, part, made.users[part], metrics)
         return {
+            "made_from": samples.split.snapshot.made_from,
             "test_fingerprint": fingerprint(test.rows),
             "users": {part: len(judges) for part, judges in made.users.items()},
             "means": made.means(),
@@ -59,7 +60,7 @@ def evaluate_beside(
 
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
-        known = read_histories(store.read(samples.known))
+        known = read_histories(store.path(samples.known.path))
         fair = fair_rows(champion, judges_of_test(store, samples, bundle.features))
         test = judges_of_test(store, samples, bundle.features, fair)
         theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs, bundle.features)
@@ -67,6 +68,7 @@ def evaluate_beside(
         _write_per_user(writer, "champion", test, theirs)
         _write_per_user(writer, "challenger", test, ours.per_user["test"])
         return {
+            "made_from": samples.split.snapshot.made_from,
             "test_fingerprint": fingerprint(test.rows),
             "users": {"champion": len(test)},
             "means": {f"champion/{name}": mean for name, mean in means(theirs).items()},
@@ -78,7 +80,7 @@ def evaluate_beside(
 
 def judges_of_test(store: Store, samples: SampleRefs, features: UserFeatures, rows: pa.Table | None = None) -> Judges:
     """The test users; with `rows` only those of the test rows."""
-    known, seen = (read_histories(store.read(ref)) for ref in (samples.known, samples.seen_known))
+    known, seen = (read_histories(store.path(ref.path)) for ref in (samples.known, samples.seen_known))
     rows = store.read(samples.split.test) if rows is None else rows
     return make_judges(rows, known, samples.split.keeps_repeats, seen, features, _strangers(store, samples))
 

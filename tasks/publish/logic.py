@@ -28,8 +28,9 @@ def recommend_all(bundle: Bundle, k: int, exclude_seen: bool, version: str) -> I
     """The lists of all of whom the bundle knows something: its users, then the strangers, both in order of ids."""
     strangers = getattr(bundle, "strangers", None)  # which a champion of before there were any does not have
     for ids in (bundle.users, *((strangers.ids,) if strangers else ())):
-        for start in range(0, len(ids), BLOCK):
-            yield _table(bundle, ids.ids_N[start : start + BLOCK], k, exclude_seen, version)
+        living_L = getattr(ids, "living_L", ids.ids_N)  # nor does it know that ids can be erased
+        for start in range(0, len(living_L), BLOCK):
+            yield _table(bundle, living_L[start : start + BLOCK], k, exclude_seen, version)
 
 
 def recommend_some(bundle: Bundle, user_ids: list[str], k: int, exclude_seen: bool, version: str) -> pa.Table:

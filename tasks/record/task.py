@@ -43,7 +43,7 @@ def record(
     run.log_text(store.path(valid.report).read_text(encoding="utf-8"), "validation.html")
     bundle = Bundle.load(store.path(trained.path))
     split = samples.split
-    known = read_histories(store.read(samples.known))
+    known = read_histories(store.path(samples.known.path))
     strangers = store.read(split.strangers) if split.strangers else None
     shown = (store.read(split.items), store.read(split.test), known, split.keeps_repeats, strangers)
     examples = make_examples(bundle, *shown)

@@ -55,10 +55,11 @@ def sample_windows(
         features = user_features(store.read(samples.split.users))
         parts = {}
         for name, ref in (("fitted", samples.fitted), ("known", samples.known)):
-            data = TrainingData(samples.split.items.rows, read_histories(store.read(ref)), features.table)
+            data = TrainingData(samples.split.items.rows, read_histories(store.path(ref.path)), features.table)
             blocks = make_blocks(data, length, sampling if sampling.stored else None, seed, name)
             parts[name] = write_windows(writer, f"windows_{name}", blocks, features.names)
-        return {"parts": {name: vars(ref) for name, ref in parts.items()}}
+        refs = {name: vars(ref) for name, ref in parts.items()}
+        return {"made_from": samples.split.snapshot.made_from, "parts": refs}
 
     built = store.build(f"prepared/{key}", write)
     parts = {name: DatasetRef(**ref) for name, ref in built.manifest["parts"].items()}

@@ -20,6 +20,12 @@ class StagedRef:
     source: str  # what a person calls it: the file's path as given
     sha256: str  # of the source file's bytes
     data: DatasetRef
+    unread: DatasetRef | None = None  # rows that could not be read; None where there are none
+
+    @property
+    def rows(self) -> int:
+        """Rows of the source file."""
+        return self.data.rows + (self.unread.rows if self.unread else 0)
 
 
 @dataclass(frozen=True)
@@ -45,17 +51,26 @@ class SnapshotRef:
     def rows(self) -> int:
         return sum(part.rows for part in self.interactions)
 
+    @property
+    def made_from(self) -> dict[str, str]:
+        """What a folder's manifest says of the data behind it: whoever erases a person finds by it what has to go."""
+        return {"dataset": self.dataset, "snapshot": self.hash}
+
 
 @dataclass(frozen=True)
 class Validated:
-    """What validation lets through. The counts are interactions; accepted and duplicates make up what was read."""
+    """What validation lets through. The counts are of all the snapshot's interactions: accepted, quarantined and
+    duplicates make up what was read."""
 
     snapshot: SnapshotRef
     cached: bool
     read: int
     accepted: int
+    quarantined: int
     duplicates: int
     report: str  # path of the report page, relative to the data root
+    warnings: tuple[str, ...] = ()  # sentences of the expectations that failed and are only shown
+    reasons: tuple[tuple[str, int], ...] = ()  # why rows are in quarantine, and how many, the commonest first
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class SplitRefs:
     items: DatasetRef
     rated: DatasetRef  # rows that are no positives: masked, never learned from
     strangers: DatasetRef | None = None  # users of the users table without a row before the test; None: no such table
+    weighted: bool = False  # rows weigh by the kind of their event
     cached: bool = field(default=False, compare=False)  # it was there already
 
 
@@ -97,6 +113,8 @@ class SampleRefs:
     seen_known: DatasetRef  # what a test ranking leaves out: known, and what was rated low before the test
     seen_served: DatasetRef  # what published lists leave out: all that was ingested
     candidates: DatasetRef | None = None
+    fitted_weights: DatasetRef | None = None  # what each row of `fitted` weighs; None: all the same
+    known_weights: DatasetRef | None = None
     windows: WindowRefs | None = None  # None: the model reads none, and so in what all models share
     cached: bool = field(default=False, compare=False)  # it was there already
 

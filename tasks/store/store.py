@@ -11,8 +11,9 @@ nights/<dataset>/<key>.json      results, by which an unchanged night is recogni
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pyarrow as pa
 from tasks.errors import RunFailed
 from tasks.store.atomic import new_file, new_folder, remove_unheld, temporaries
 from tasks.store.refs import DatasetRef
-from tasks.store.tables import fingerprint, read_table, write_table
+from tasks.store.sink import write_blocks
+from tasks.store.tables import fingerprint, read_blocks, read_table, write_table
 
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names with an underscore
 
@@ -40,6 +42,8 @@ class Store:
     """Reads and writes below one data root. Paths that leave it are relative, so that refs are valid everywhere."""
 
     root: Path
+    memory_bytes: int = field(default=4 * 10**9, compare=False)
+    """What a step may hold at a time; more goes to a scratch folder. Never a reason for another result."""
 
     def prepare(self) -> None:
         """Makes the data folder, readable by its owner and group, and tries to write there. Raises OSError."""
@@ -53,6 +57,10 @@ class Store:
 
     def read(self, ref: DatasetRef, columns: Sequence[str] | None = None) -> pa.Table:
         return read_table(self.path(ref.path), columns)
+
+    def blocks(self, ref: DatasetRef, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of a file in their order, a row group at a time; text columns as dictionaries."""
+        yield from read_blocks(self.path(ref.path), columns)
 
     def find(self, folder: str) -> Built | None:
         """The finished folder of this name, if there is one."""
@@ -101,3 +109,17 @@ class Writer:
             table = table.select(schema.names).cast(schema)
         write_table(self.folder / f"{name}.parquet", table)
         return DatasetRef(f"{self.final}/{name}.parquet", table.num_rows, fingerprint(table))
+
+    def stream(self, name: str, blocks: Iterable[pa.Table | pa.RecordBatch], schema: pa.Schema) -> DatasetRef:
+        """Writes `<name>.parquet` of a table that never is in memory as a whole."""
+        rows, digest = write_blocks(self.folder / f"{name}.parquet", blocks, schema)
+        return DatasetRef(f"{self.final}/{name}.parquet", rows, digest)
+
+    def link(self, name: str, source: Path, ref: DatasetRef) -> DatasetRef:
+        """`<name>.parquet` is this finished file under a second name: no byte is copied, and finished files stay."""
+        place = self.folder / f"{name}.parquet"
+        try:
+            place.hardlink_to(source)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, place)
+        return DatasetRef(f"{self.final}/{name}.parquet", ref.rows, ref.fingerprint)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.errors import RunFailed
+
+BLOCK_ROWS = 1 << 20
+"""Rows that are hashed together. A part of every fingerprint: another number gives other ones."""
 
 
 class _HashSink:
@@ -28,20 +32,58 @@ class _HashSink:
     def close(self) -> None: ...
 
 
+class Fingerprint:
+    """sha256 of rows in their order, whatever the blocks they come in, the file's compression or its metadata.
+
+    Rows are hashed column by column in blocks of one size, so that a table of any length passes through in one.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._digest = hashlib.sha256("\0".join(names).encode())
+        self._held: list[pa.Table] = []
+        self._n_held = 0
+
+    def update(self, table: pa.Table) -> None:
+        while table.num_rows:
+            part = table.slice(0, BLOCK_ROWS - self._n_held)
+            table = table.slice(part.num_rows)
+            self._held.append(part)
+            self._n_held += part.num_rows
+            if self._n_held == BLOCK_ROWS:
+                self._hash_block()
+
+    def hexdigest(self) -> str:
+        if self._held:
+            self._hash_block()
+        return self._digest.hexdigest()
+
+    def _hash_block(self) -> None:
+        self._digest.update(_block_digest(pa.concat_tables(self._held)))
+        self._held, self._n_held = [], 0
+
+
 def fingerprint(table: pa.Table) -> str:
-    """sha256 of the rows in their order, whatever the chunks, the file's compression or its metadata."""
+    """sha256 of the rows in their order, as `Fingerprint`."""
+    digest = Fingerprint(table.column_names)
+    digest.update(table)
+    return digest.hexdigest()
+
+
+def _block_digest(table: pa.Table) -> bytes:
     sink = _HashSink()
     for name, column in zip(table.column_names, table.columns, strict=True):
         sink.write(f"{name}\0{len(column)}\0".encode())
         for kind, values in _parts(column):
             part = pa.table([values.combine_chunks()], names=[kind])
             with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), part.schema) as writer:
-                writer.write_table(part, max_chunksize=1 << 20)
-    return sink.digest.hexdigest()
+                writer.write_table(part)
+    return sink.digest.digest()
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """A column without what is no data: memory under a null, the last bits of a bitmap, the name in a list's type."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if column.null_count:
         yield "valid", column.is_valid().cast(pa.uint8())
         column = column.drop_null()
@@ -61,11 +103,26 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema | None = None) ->
     pq.write_table(table, path, compression="zstd")
 
 
+def read_blocks(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """A table that we wrote, a row group at a time, its text as dictionaries. Raises RunFailed where it is damaged."""
+    with _explained(path), pq.ParquetFile(path) as plain:
+        text = [field.name for field in plain.schema_arrow if pa.types.is_string(field.type)]
+    with _explained(path), pq.ParquetFile(path, read_dictionary=text) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=list(columns) if columns is not None else None)
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Reads a table that we wrote. Raises RunFailed, with what to delete, where it is damaged."""
-    try:
+    with _explained(path):
         # without partitioning: a folder such as run=3 on the way to the file must not become a column
         return pq.read_table(path, columns=list(columns) if columns is not None else None, partitioning=None)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise RunFailed(
             f"{path} cannot be read: {str(error).splitlines()[0]}",

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -33,9 +34,10 @@ from tasks.errors import ConfigError, RunFailed
 from tasks.features import KEY, codes_of, user_features
 from tasks.pairs_file import content_hash
 from tasks.schema import ID, TEST_ROWS
-from tasks.store.histories import read_histories
+from tasks.store.atomic import write_json
+from tasks.store.histories import read_histories, read_weights
 from tasks.store.keys import code_hash, make_key
-from tasks.store.refs import SampleRefs, TrainedRef
+from tasks.store.refs import DatasetRef, SampleRefs, TrainedRef
 from tasks.store.store import Store, Writer
 from tasks.store.windows import read_windows
 from tasks.train.logic import Fitted, fit, validation_judges
@@ -66,11 +68,17 @@ def train(
 
     def write(writer: Writer) -> dict[str, Any]:
         split = samples.split
-        fitted, known, served = (read_histories(store.read(r)) for r in (samples.fitted, samples.known, samples.served))
+        write_json(store.path(f"checkpoints/{key}/made_from.json"), split.snapshot.made_from)
+        paths = [store.path(ref.path) for ref in (samples.fitted, samples.known, samples.served)]
+        fitted, known, served = map(read_histories, paths)
         features = user_features(store.read(split.users))
         table = features.table
         judges = validation_judges(store.read(split.valid), fitted, split.keeps_repeats, features)
-        rows = TrainingData(split.items.rows, fitted, table), TrainingData(split.items.rows, known, table)
+        weights = [_weights(store, ref) for ref in (samples.fitted_weights, samples.known_weights)]
+        rows = (
+            TrainingData(split.items.rows, fitted, table, weights_R=weights[0]),
+            TrainingData(split.items.rows, known, table, weights_R=weights[1]),
+        )
         if windows is not None:
             of_fitted, of_known = (read_windows(store.path(ref.path)) for ref in (windows.fitted, windows.known))
             rows = replace(rows[0], windows=of_fitted), replace(rows[1], windows=of_known)
@@ -84,6 +92,10 @@ def train(
     built = store.build(f"checkpoints/{key}/bundle", write)
     shutil.rmtree(store.path(f"checkpoints/{key}/epochs"), ignore_errors=True)
     return TrainedRef(key, built.path, built.manifest["weights_sha256"], built.cached)
+
+
+def _weights(store: Store, ref: DatasetRef | None) -> npt.NDArray[np.float32] | None:
+    return None if ref is None else read_weights(store.path(ref.path))
 
 
 @contextmanager
@@ -123,7 +135,7 @@ def make_bundle(
     split = samples.split
     users = IdMap(store.read(split.users, ["user_id"])["user_id"].to_numpy())
     items = IdMap(store.read(split.items, ["item_id"])["item_id"].to_numpy())
-    masked = read_histories(store.read(samples.seen_served)) if split.rated.rows else None
+    masked = read_histories(store.path(samples.seen_served.path)) if split.rated.rows else None
     known = (users, items, made.data.histories, served, history_length, masked, features)
     # given test rows only judge: their users are not ours
     came = store.read(split.test) if split.protocol != "given" else TEST_ROWS.empty_table()

@@ -1,173 +1,220 @@
-"""The data contract: what is expected of a night's data, declared once.
+"""The data contract: what is expected of a night's data, built from the schema and the limits of the configuration.
 
-Arrow counts what breaks a rule (`rows.py`) and Great Expectations judges it (`suite.py`); both read the declarations
-below. Times are compared as microseconds since 1970, because Arrow holds years that Python's datetime does not.
+With `checks.suite`, a file takes the place of the limits (`expect/files.py`). What later steps rely on holds in any
+case: columns and their types, ids that are there, ratings that are numbers, times for all rows or for none.
 """
 
-import sys
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
 
-from tasks.schema import ID, STAGED_INTERACTIONS
+from tasks.errors import ConfigError
+from tasks.expect.contract import (
+    AsOf,
+    Between,
+    Check,
+    HasRows,
+    NotBlank,
+    OneOf,
+    Present,
+    Rule,
+    Severity,
+    Similar,
+    Unique,
+    resolved,
+)
+from tasks.expect.files import dump, load
+from tasks.expect.words import FINITE
+from tasks.schema import ID, INTERACTIONS
+from tasks.store.keys import make_hash
 from tasks.validate.config import ChecksConfig
+from tasks.validate.vocabulary import ID_COLUMN, VOCABULARY, always_known, sentence_of
 
-ID_COLUMN = {"users": "user_id", "items": "item_id"}
-_DAY_US = 86_400_000_000
-_LATEST_US = 2**63 - 1
+Suite: TypeAlias = Mapping[str, tuple[Rule, ...]]
+"""Rules by table: interactions, users, items, dataset. Their dates may still move with the night's."""
 
+HEAD = """Expectations of the data, in Great Expectations' words. In force with checks.suite: <this file>.
 
-@dataclass(frozen=True)
-class HasRows:
-    """The table has a row."""
-
-
-@dataclass(frozen=True)
-class Present:
-    """No cell is null."""
-
-
-@dataclass(frozen=True)
-class Absent:
-    """Every cell is null."""
-
-
-@dataclass(frozen=True)
-class NotBlank:
-    """No text is empty or only white space; null is not judged."""
-
-
-@dataclass(frozen=True)
-class Unique:
-    """No value appears twice; null is not judged."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """Every number is in the range, its ends included; null is not judged, NaN is out of every range."""
-
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """Every value is one of these."""
-
-    values: tuple[str | float, ...]
-
-
-Check = HasRows | Present | Absent | NotBlank | Unique | Between | OneOf
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One expectation: a sentence for people, the column that it looks at, and what must hold there."""
-
-    sentence: str
-    column: str
-    check: Check
-    setting: str = ""  # the option that moves the limit, where there is one
+severity: row      rows that break it go to quarantine (interactions only)
+          night    the night is refused, and what is in production stays
+          warning  it is shown
+What is marked "always" is expected whatever stands here. Times are dates (UTC), or move with the night's: as_of+1d.
+To allow ratings from 0.5 to 5 and three kinds of events only, add to the interactions:
+  - {type: expect_column_values_to_be_between, column: rating, min_value: 0.5, max_value: 5, severity: row}
+  - {type: expect_column_values_to_be_in_set, column: event, value_set: [view, cart, purchase], severity: row}
+"""
 
 
 def columns_of(table: str) -> tuple[Rule, ...]:
     """The columns that a staged table of this kind must have. Judged on their types, before any row is."""
-    required = [(field.name, str(field.type)) for field in STAGED_INTERACTIONS]
+    required = [(field.name, str(field.type)) for field in INTERACTIONS]
     if table in ID_COLUMN:
         required = [(ID_COLUMN[table], str(ID))]
     return tuple(Rule(f"there is a column {name} of type {kind}", name, OneOf((kind,))) for name, kind in required)
 
 
-def rows_of(table: str, checks: ChecksConfig, as_of: datetime) -> tuple[Rule, ...]:
-    """What every row of a staged file must fulfil."""
-    return _interactions(checks, as_of) if table == "interactions" else _features(ID_COLUMN[table])
+def rows_of(table: str, checks: ChecksConfig, as_of: datetime, is_dated: bool = True) -> tuple[Rule, ...]:
+    """What every row of a staged file must fulfil. A file whose times are mere ordinals is not dated: then no rule
+    about the calendar applies to it."""
+    rules = (rule for rule in suite_of(checks)[table] if is_dated or not _is_of_calendar(rule))
+    return tuple(resolved(rule, as_of) for rule in rules)
 
 
-def _interactions(checks: ChecksConfig, as_of: datetime) -> tuple[Rule, ...]:
-    earliest = _microseconds(checks.earliest)
-    latest = min(_microseconds(as_of) + int(checks.future_days * _DAY_US), _LATEST_US)
-    days = f"{checks.future_days:g} day{'s' * (checks.future_days != 1)}"
-    finite = Between(-sys.float_info.max, sys.float_info.max)
-    return (
-        Rule("the file has rows", "user_id", HasRows()),
-        Rule("every cell could be read", "unparsed", Absent()),
-        Rule("every row has a user id", "user_id", Present()),
-        Rule("no user id is blank", "user_id", NotBlank()),
-        Rule("every row has an item id", "item_id", Present()),
-        Rule("no item id is blank", "item_id", NotBlank()),
-        Rule(f"no timestamp is before {checks.earliest}", "timestamp", Between(earliest), "checks.earliest"),
-        Rule(
-            f"no timestamp is more than {days} after the night's date ({as_of:%Y-%m-%d %H:%M})",
-            "timestamp",
-            Between(None, latest),
-            "checks.future_days",
-        ),
-        Rule("every rating is a finite number", "rating", finite),
-        *_rating_limits(checks),
-    )
+def dataset_rules(checks: ChecksConfig, tables: frozenset[str], known: frozenset[str]) -> tuple[Rule, ...]:
+    """What all files together must fulfil: the rules about those facts that are known tonight, given the tables that
+    there are. What may drift is left to `drift.py`.
 
-
-def _rating_limits(checks: ChecksConfig) -> tuple[Rule, ...]:
-    low, high = checks.min_rating, checks.max_rating
-    lowest = () if low is None else (Rule(f"no rating is below {low:g}", "rating", Between(low), "checks.min_rating"),)
-    if high is None:
-        return lowest
-    return (*lowest, Rule(f"no rating is above {high:g}", "rating", Between(None, high), "checks.max_rating"))
-
-
-def _features(column: str) -> tuple[Rule, ...]:
-    name = column.replace("_", " ")
-    return (
-        Rule("the file has rows", column, HasRows()),
-        Rule(f"every row has {'an' if name[0] in 'aeio' else 'a'} {name}", column, Present()),
-        Rule(f"no {name} is blank", column, NotBlank()),
-        Rule(f"no {name} appears twice", column, Unique()),
-    )
-
-
-def dataset_rules(checks: ChecksConfig, tables: frozenset[str]) -> tuple[Rule, ...]:
-    """What all files together must fulfil. The columns are those of `figures.py`, a table of one row.
-
-    Volume is counted without exact duplicates: a file delivered twice is not more data.
+    Raises ValueError where a fact is missing that every night has: its rule must not be passed over.
     """
-    duplicates, unknown = checks.max_duplicate_share, checks.max_unknown_share
-    known = [
-        Rule(
-            f"at most {100 * unknown:.4g}% of the rows have {'an' if table == 'items' else 'a'} {table[:-1]} "
-            f"that the {table} table lacks",
-            f"unknown_{table}_share",
-            Between(None, unknown),
-            "checks.max_unknown_share",
+    if missing := always_known(tables) - known:
+        raise ValueError(f"facts are missing: {', '.join(sorted(missing))}")
+    rules = suite_of(checks)["dataset"]
+    return tuple(rule for rule in rules if rule.column in known and not isinstance(rule.check, Similar))
+
+
+def drift_rules(checks: ChecksConfig) -> tuple[Rule, ...]:
+    """How far distributions may drift from the last good night's. Their shares are not filled in yet."""
+    return tuple(rule for rule in suite_of(checks)["dataset"] if isinstance(rule.check, Similar))
+
+
+def suite_of(checks: ChecksConfig) -> Suite:
+    """The suite in force. Raises ConfigError where its file is missing or wrong."""
+    if checks.suite is None:
+        return default_suite(checks)
+    return load_suite(_text(checks.suite), checks.suite)
+
+
+def load_suite(text: str, label: str) -> Suite:
+    """A suite from the text of its file, completed by what holds in any case. Raises ConfigError; `label` names the
+    file in it."""
+    written = load(text, label, VOCABULARY)
+    suite: dict[str, tuple[Rule, ...]] = {}
+    for table in VOCABULARY.columns:
+        rules = [
+            Rule(sentence_of(table, rule.column, rule.check), rule.column, rule.check, label, rule.severity)
+            for rule in written.get(table, ())
+        ]
+        suite[table] = (*_missing(structure(table), rules, label), *rules)
+    return suite
+
+
+def dump_suite(checks: ChecksConfig) -> str:
+    """The suite in force as the text of a file to edit."""
+    return dump(suite_of(checks), {table: structure(table) for table in VOCABULARY.columns}, HEAD)
+
+
+def _missing(structure: tuple[Rule, ...], rules: list[Rule], label: str) -> tuple[Rule, ...]:
+    """What holds in any case and is not among the rules. A file may be stricter with it, not laxer."""
+    severity = {(rule.column, rule.check): rule.severity for rule in rules}
+    for rule in structure:
+        if severity.get((rule.column, rule.check)) == "warning":
+            raise ConfigError(
+                f'{label}: "{rule.sentence}" cannot be a warning: later steps rely on it',
+                f"write severity: {rule.severity}, or leave the entry out",
+            )
+    return tuple(rule for rule in structure if (rule.column, rule.check) not in severity)
+
+
+def suite_hash(checks: ChecksConfig) -> str:
+    """Of the expectations in force, for keys: the configuration holds only the name of their file."""
+    return make_hash(checks, None if checks.suite is None else _text(checks.suite))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"checks.suite {path} cannot be read: {error}", "give the path of a YAML file") from error
+
+
+def _is_of_calendar(rule: Rule) -> bool:
+    return rule.column == "timestamp" and isinstance(rule.check, Between)
+
+
+def default_suite(checks: ChecksConfig) -> Suite:
+    return {
+        "interactions": (*structure("interactions"), *_limits(checks)),
+        "users": structure("users"),
+        "items": structure("items"),
+        "dataset": (*structure("dataset"), *_volume(checks), *_baseline(checks), *_drift(checks)),
+    }
+
+
+def structure(table: str) -> tuple[Rule, ...]:
+    """What later steps rely on: it holds whatever a suite says."""
+    if table == "dataset":
+        return (
+            _fact("timestamp_share", OneOf((0.0, 1.0))),
+            _fact("users_in_two_files", Between(None, 0)),
+            _fact("items_in_two_files", Between(None, 0)),
         )
-        for table in ("users", "items")
-        if table in tables
+    if table == "interactions":
+        ids = [_of("row", column, check) for column in ID_COLUMN.values() for check in (Present(), NotBlank())]
+        return (_of("night", "user_id", HasRows()), *ids, _of("row", "rating", FINITE))
+    column = ID_COLUMN[table]
+    return tuple(_of("night", column, check) for check in (HasRows(), Present(), NotBlank(), Unique()))
+
+
+def _limits(checks: ChecksConfig) -> tuple[Rule, ...]:
+    limits = [
+        ("timestamp", Between(checks.earliest), "earliest"),
+        ("timestamp", Between(None, AsOf(checks.future_days)), "future_days"),
+        ("rating", Between(checks.min_rating), "min_rating"),
+        ("rating", Between(None, checks.max_rating), "max_rating"),
     ]
-    apart = [
-        Rule(f"no {table[:-1]} is in two files of the {table} table", f"{table}_in_two_files", Between(None, 0))
-        for table in ("users", "items")
-        if table in tables
-    ]
-    return (
-        Rule(
-            f"there are at least {checks.min_rows:,} interactions", "rows", Between(checks.min_rows), "checks.min_rows"
-        ),
-        Rule(f"there are at least {checks.min_users:,} users", "users", Between(checks.min_users), "checks.min_users"),
-        Rule(f"there are at least {checks.min_items:,} items", "items", Between(checks.min_items), "checks.min_items"),
-        Rule(
-            f"at most {100 * duplicates:.4g}% of the rows are exact duplicates",
-            "duplicate_share",
-            Between(None, duplicates),
-            "checks.max_duplicate_share",
-        ),
-        Rule("all rows have a timestamp, or none has", "timestamp_share", OneOf((0.0, 1.0))),
-        *known,
-        *apart,
+    return tuple(
+        _of("row", column, check, f"checks.{field}") for column, check, field in limits if check != Between(None, None)
     )
 
 
-def _microseconds(when: date | datetime) -> int:
-    """Since 1970, UTC; a time without a zone is taken as UTC. Whole numbers throughout: floats would round."""
-    if not isinstance(when, datetime):
-        return (when - date(1970, 1, 1)).days * _DAY_US
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    since = aware - datetime(1970, 1, 1, tzinfo=UTC)
-    return since.days * _DAY_US + since.seconds * 1_000_000 + since.microseconds
+def _volume(checks: ChecksConfig) -> tuple[Rule, ...]:
+    return (
+        _fact("rows", Between(checks.min_rows), "min_rows"),
+        _fact("users", Between(checks.min_users), "min_users"),
+        _fact("items", Between(checks.min_items), "min_items"),
+        *_most("quarantined_share", checks.max_quarantine_share, "max_quarantine_share"),
+        *_most("duplicate_share", checks.max_duplicate_share, "max_duplicate_share"),
+        *_most("unknown_users_share", checks.max_unknown_share, "max_unknown_share"),
+        *_most("unknown_items_share", checks.max_unknown_share, "max_unknown_share"),
+        _fact("volume", Between(checks.min_volume), "min_volume"),
+        *_most("silent_days", checks.max_silent_days, "max_silent_days"),
+    )
+
+
+def _baseline(checks: ChecksConfig) -> tuple[Rule, ...]:
+    return (
+        _fact("new_rows_ratio", Between(checks.min_new_rows), "min_new_rows", "warning"),
+        *_most("new_rows_ratio", checks.max_new_rows, "max_new_rows", "warning"),
+        *_most("lost_users_share", checks.max_lost_users, "max_lost_users", "warning"),
+        *_most("lost_items_share", checks.max_lost_items, "max_lost_items", "warning"),
+        *_most("new_items_row_share", checks.max_new_item_rows, "max_new_item_rows", "warning"),
+        *_most("silence_ratio", checks.max_silence, "max_silence", "warning"),
+        *_most("changed_files", checks.max_changed_files, "max_changed_files", "warning"),
+        *_most("repeated_files", checks.max_repeated_files, "max_repeated_files", "warning"),
+    )
+
+
+def _drift(checks: ChecksConfig) -> tuple[Rule, ...]:
+    limits = {
+        "popularity": checks.max_popularity_drift,
+        "rating": checks.max_rating_drift,
+        "hour": checks.max_hour_drift,
+    }
+    return tuple(
+        _fact(column, Similar((), most), f"max_{column}_drift", "warning")
+        for column, most in limits.items()
+        if most is not None
+    )
+
+
+def _most(name: str, high: float | None, field: str, severity: Severity = "night") -> tuple[Rule, ...]:
+    return () if high is None else (_fact(name, Between(None, high), field, severity),)
+
+
+def _fact(name: str, check: Check, field: str = "", severity: Severity = "night") -> Rule:
+    return Rule(sentence_of("dataset", name, check), name, check, f"checks.{field}" if field else "", severity)
+
+
+def _of(severity: Severity, column: str, check: Check, setting: str = "") -> Rule:
+    return Rule(sentence_of("", column, check), column, check, setting, severity)

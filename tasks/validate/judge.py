@@ -1,141 +1,125 @@
-"""Judging a night's files by the contract: what a rule says, what Arrow counts and what the judge finds must agree."""
+"""Judging a night's new files by the contract: what a rule says, what DuckDB counts and what the judge finds agree.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
+The judge sees the files that share their rules together, and what holds for one of them is what was counted in it.
+"""
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import pyarrow as pa
 
-from tasks.errors import RunFailed
-from tasks.store.refs import StagedRef
+from tasks.expect.agree import frame_of, judge_counted, judge_facts
+from tasks.expect.contract import Absent, Between, HasRows, Judge, OneOf, Rule, Verdict
+from tasks.store.engine import Engine, quoted
 from tasks.validate.config import ChecksConfig
-from tasks.validate.contract import Rule, columns_of, dataset_rules, rows_of
-from tasks.validate.figures import CompactLog, Figures, Ids, compact, figures, ids_of
-from tasks.validate.result import Counts, Finding, Validation
-from tasks.validate.rows import BoolArray, Count, comparable, count, judged_rows, one_line
+from tasks.validate.contract import columns_of, dataset_rules, suite_of
+from tasks.validate.counting import Counted, among, count
+from tasks.validate.incoming import Batch, Incoming
+from tasks.validate.result import Count, Figure, Finding, finding, finding_of_fact
+from tasks.validate.text import one_line
 
 ALL_FILES = "all files"
+N_SAMPLED = 200_000
+"""Rows that Great Expectations sees of files that are judged together: it holds them in memory."""
+UNREAD = Rule("every row could be read", "unread", Absent(), severity="row")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the judge found on one rule; `n_failing` is None where it did not count rows."""
-
-    passed: bool
-    n_failing: int | None = None
-
-
-Judge = Callable[[str, pd.DataFrame, tuple[Rule, ...]], tuple[Verdict, ...]]
-"""Judges a frame by rules, one verdict a rule and in their order. The name tells the frames of a night apart."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The validation, and which rows of each interactions file are kept (empty where a file lacks a column)."""
-
-    validation: Validation
-    kept: tuple[BoolArray, ...]
-
-
-def judge_files(
-    files: Iterable[tuple[StagedRef, pa.Table]], checks: ChecksConfig, as_of: datetime, judge: Judge
-) -> Judged:
-    """Judges each file, then all together. Give the files lazily: only one is held in memory at a time.
-
-    A file whose columns are wrong is judged no further, and then neither are the facts of the dataset.
-    Raises RunFailed where the judge answers less than it was asked, or not what Arrow counted.
-    """
-    findings: list[Finding] = []
-    logs: list[CompactLog] = []
-    ids: list[Ids] = []
-    sound = True
-    for number, (ref, table) in enumerate(files):
-        source, name = one_line(ref.source, 200), f"{number}: {ref.source}"
-        columns = _judge_columns(name, ref.table, source, table, judge)
-        findings += columns
-        if not all(finding.passed for finding in columns):
-            sound = False
-            continue
-        compared = comparable(table)
-        rules = rows_of(ref.table, checks, as_of)
-        findings += _judge_table(f"{name}: rows", ref.table, source, table, compared, rules, judge)
-        if ref.table == "interactions":
-            logs.append(compact(source, table, compared))
-        else:
-            ids.append(ids_of(ref.table, source, table))
-    facts = figures(logs, ids)
-    if sound:
-        findings += _judge_facts(facts, dataset_rules(checks, frozenset(file.table for file in ids)), judge)
-    n_read, n_kept = sum(len(kept) for kept in facts.kept), sum(int(kept.sum()) for kept in facts.kept)
-    counts = Counts(read=n_read, accepted=n_kept, duplicates=n_read - n_kept)
-    return Judged(Validation(tuple(findings), counts), facts.kept if sound else ())
-
-
-def _judge_columns(name: str, kind: str, source: str, table: pa.Table, judge: Judge) -> list[Finding]:
-    """A table of one row that holds the type of each column is judged like any other."""
-    rules = columns_of(kind)
-    present = {field.name: str(field.type) for field in table.schema}
-    types = {rule.column: present.get(rule.column, "missing") for rule in rules}
-    content = pa.table({column: pa.array([found]) for column, found in types.items()})
-    found = _judge_table(f"{name}: columns", kind, source, content, content, rules, judge)
-    return [
-        replace(finding, n_total=0, examples=(), observed=types[rule.column])
-        for finding, rule in zip(found, rules, strict=True)
-    ]
-
-
-def _judge_facts(facts: Figures, rules: tuple[Rule, ...], judge: Judge) -> list[Finding]:
-    table = facts.table()
-    found = _judge_table("dataset", "dataset", ALL_FILES, table, table, rules, judge)
-    figure = [facts.facts[rule.column] for rule in rules]
-    return [
-        replace(
-            finding,
-            n_failing=fact.n_failing if fact.n_total else finding.n_failing,
-            n_total=fact.n_total,
-            examples=fact.examples,
-            observed=fact.shown,
+def judge_columns(files: Sequence[Incoming], judge: Judge) -> list[Finding]:
+    """A table with a row a file, which holds the type of each column, is judged like any other."""
+    findings = []
+    for table, ours in _by_table(files).items():
+        rules = columns_of(table)
+        types = {rule.column: [_type(file, rule.column) for file in ours] for rule in rules}
+        counts = {
+            rule: [Count(int(not _is(rule, found)), 0, (), found) for found in types[rule.column]] for rule in rules
+        }
+        findings += _judge_each(
+            f"{table}: columns", ours, pa.table(types), {rule: rule for rule in rules}, counts, judge
         )
-        for finding, fact in zip(found, figure, strict=True)
+    return findings
+
+
+def judge_whole(files: Sequence[Incoming], checks: ChecksConfig, judge: Judge) -> list[Finding]:
+    """How many rows each file has, and how many of them could not be read: again a table with a row a file."""
+    findings = []
+    for table, ours in _by_table(files).items():
+        rows = [file.ref.rows for file in ours]
+        unread = [file.ref.unread.rows if file.ref.unread else 0 for file in ours]
+        asked, counts = {UNREAD: replace(UNREAD, check=Between(None, 0))}, {UNREAD: list(map(Count, unread, rows))}
+        for rule in suite_of(checks)[table]:
+            if isinstance(rule.check, HasRows):
+                least = rule.check.least
+                asked[rule] = replace(rule, column="rows", check=Between(least))
+                counts[rule] = [Count(int(n < least), 0, (), f"{n:,} rows") for n in rows]
+        found = pa.table({"rows": rows, "unread": unread})
+        findings += _judge_each(f"{table}: files", ours, found, asked, counts, judge)
+    return findings
+
+
+def judge_rows(engine: Engine, batch: Batch, judge: Judge) -> tuple[list[Finding], dict[int, Counted]]:
+    """The findings, and what was counted by the files' numbers."""
+    counted = count(engine, batch)
+    n_failing = [sum(found.broken[place].n_failing for found in counted.values()) for place in range(len(batch.rules))]
+    whole, rows = _seen(engine, batch, counted)
+    name = f"{batch.table} {batch.files[0].number}: rows"
+    judge_counted(name, frame_of(rows, batch.rules), batch.rules, n_failing, judge, whole)
+    findings = [
+        finding(batch.table, _source(file), rule, found, Verdict(found.n_failing == 0))
+        for file in batch.files
+        for rule, found in zip(batch.rules, counted[file.number].broken, strict=True)
     ]
+    return findings, counted
 
 
-def _judge_table(
-    name: str, kind: str, source: str, shown: pa.Table, compared: pa.Table, rules: tuple[Rule, ...], judge: Judge
+def judge_all(facts: Mapping[str, Figure], tables: frozenset[str], checks: ChecksConfig, judge: Judge) -> list[Finding]:
+    """What is expected of all files together, as far as the facts are known."""
+    rules = dataset_rules(checks, tables, frozenset(facts))
+    verdicts = judge_facts("dataset", {name: fact.value for name, fact in facts.items()}, rules, judge)
+    found = zip(rules, verdicts, strict=True)
+    return [finding_of_fact(ALL_FILES, rule, facts[rule.column], verdict) for rule, verdict in found]
+
+
+def _judge_each(
+    name: str,
+    files: Sequence[Incoming],
+    table: pa.Table,
+    asked: Mapping[Rule, Rule],
+    counts: Mapping[Rule, Sequence[Count]],
+    judge: Judge,
 ) -> list[Finding]:
-    counts = [count(shown, compared, rule) for rule in rules]
-    frame = judged_rows(compared, rules, counts)
-    verdicts = judge(name, frame, rules)
-    if len(verdicts) != len(rules):
-        raise RunFailed(f"{source}: {len(rules)} expectations were asked for, {len(verdicts)} were judged")
-    whole = len(frame) == compared.num_rows
-    for rule, counted, verdict in zip(rules, counts, verdicts, strict=True):
-        _agree(source, rule, counted, verdict, whole)
+    """Judges a table that has a row a file. `asked` says of each rule what it comes to in the columns of this table."""
+    rules = tuple(asked.values())
+    n_failing = [sum(found.n_failing > 0 for found in counts[rule]) for rule in asked]
+    judge_counted(name, frame_of(table, rules), rules, n_failing, judge, whole=True)
     return [
-        Finding(
-            kind,
-            source,
-            rule.sentence,
-            verdict.passed,
-            counted.n_failing,
-            compared.num_rows,
-            counted.examples,
-            counted.observed,
-            rule.setting,
-        )
-        for rule, counted, verdict in zip(rules, counts, verdicts, strict=True)
+        finding(file.table, _source(file), rule, counts[rule][place], Verdict(counts[rule][place].n_failing == 0))
+        for place, file in enumerate(files)
+        for rule in asked
     ]
 
 
-def _agree(source: str, rule: Rule, counted: Count, verdict: Verdict, whole: bool) -> None:
-    """Two programs looked at the rows. Where they differ one of them is wrong, and then nothing may pass."""
-    agreed = verdict.passed == (counted.n_failing == 0)
-    if agreed and whole and verdict.n_failing is not None:
-        agreed = verdict.n_failing == counted.n_failing
-    if not agreed:
-        raise RunFailed(
-            f'{source}: on "{rule.sentence}", {counted.n_failing:,} failing rows were counted and the judge said '
-            f"{'passed' if verdict.passed else 'failed'} ({verdict.n_failing} rows)",
-            "this is a bug in the contract: please report it",
-        )
+def _seen(engine: Engine, batch: Batch, counted: Mapping[int, Counted]) -> tuple[bool, pa.Table]:
+    """What the judge sees: all rows, or an even sample and some of the rows that were found to break a rule."""
+    columns = ", ".join(dict.fromkeys(quoted(rule.column) for rule in batch.rules))
+    step = -(-sum(found.n_rows for found in counted.values()) // N_SAMPLED)
+    sampled = f"SELECT {columns} FROM ({batch.rows(engine)})"
+    if step <= 1:
+        return True, engine.table(sampled)
+    witnesses = among({file: sorted(found.witnesses) for file, found in counted.items()})
+    return False, engine.table(f"{sampled} WHERE file_row_number % {step} = 0 OR {witnesses}")
+
+
+def _by_table(files: Sequence[Incoming]) -> dict[str, list[Incoming]]:
+    return {name: [file for file in files if file.table == name] for name in dict.fromkeys(f.table for f in files)}
+
+
+def _type(file: Incoming, column: str) -> str:
+    return str(file.schema.field(column).type) if column in file.schema.names else "missing"
+
+
+def _is(rule: Rule, found: str) -> bool:
+    return isinstance(rule.check, OneOf) and found in rule.check.values
+
+
+def _source(file: Incoming) -> str:
+    return one_line(file.ref.source, 200)

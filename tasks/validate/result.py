@@ -1,6 +1,30 @@
 """What a validation found, and the one line that a refusal says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tasks.expect.contract import Rule, Severity, Verdict
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A fact about all files together: the number that is judged, and the rows behind it."""
+
+    value: float
+    n_failing: int = 0
+    n_total: int = 0  # 0 where the fact is not about rows
+    examples: tuple[str, ...] = ()
+    shown: str = ""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many rows of a file break a rule, out of how many, and examples of them."""
+
+    n_failing: int
+    n_total: int  # 0 where the rule is not about rows
+    examples: tuple[str, ...] = ()  # such as "row 17: user_id=null"
+    observed: str = ""  # what was found instead of, or within, the limits
 
 
 @dataclass(frozen=True)
@@ -13,9 +37,32 @@ class Finding:
     passed: bool
     n_failing: int
     n_total: int  # rows looked at; 0 where the expectation is not about rows
-    examples: tuple[str, ...] = ()  # such as "row 17: user_id=null"
-    observed: str = ""  # what was found instead of, or within, the limits
+    examples: tuple[str, ...] = ()
+    observed: str = ""
     setting: str = ""  # the option that moves the limit, where there is one
+    severity: Severity = "night"
+
+
+def finding(table: str, source: str, rule: Rule, counted: Count, verdict: Verdict) -> Finding:
+    return Finding(
+        table,
+        source,
+        rule.sentence,
+        verdict.passed,
+        counted.n_failing,
+        counted.n_total,
+        counted.examples,
+        counted.observed,
+        rule.setting,
+        rule.severity,
+    )
+
+
+def finding_of_fact(source: str, rule: Rule, figure: Figure, verdict: Verdict) -> Finding:
+    """Where a fact is about rows, those are counted; else it fails once or not at all."""
+    n_failing = figure.n_failing if figure.n_total else int(not verdict.passed)
+    counted = Count(n_failing, figure.n_total, figure.examples, figure.shown or f"{figure.value:g}")
+    return finding("dataset", source, rule, counted, verdict)
 
 
 @dataclass(frozen=True)
@@ -33,20 +80,47 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """Rows by the value of one column: tonight's, and those of the last good night."""
+
+    column: str
+    labels: tuple[str, ...]
+    today: tuple[int, ...]  # rows of each label
+    before: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Validation:
-    """All findings of a night, in the order of the files and of the contract."""
+    """All findings of a night, in the order of the files and of the contract, and what the page shows beside them."""
 
     findings: tuple[Finding, ...]
     counts: Counts
+    reasons: tuple[tuple[str, int], ...] = ()  # why rows are in quarantine, and how many, the commonest first
+    distributions: tuple[Distribution, ...] = ()
+    notes: tuple[str, ...] = ()  # on the delivery: which files are new, changed, repeated, late
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.passed)
+        """What refuses the night."""
+        return self._broken("night")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is only shown."""
+        return self._broken("warning")
+
+    @property
+    def quarantined(self) -> tuple[Finding, ...]:
+        """What put rows into quarantine."""
+        return self._broken("row")
 
     @property
     def passed(self) -> bool:
         """Fails closed: no finding is no pass."""
         return bool(self.findings) and not self.failed
+
+    def _broken(self, severity: Severity) -> tuple[Finding, ...]:
+        return tuple(found for found in self.findings if not found.passed and found.severity == severity)
 
 
 def refusal(validation: Validation) -> tuple[str, str]:
@@ -59,16 +133,24 @@ def refusal(validation: Validation) -> tuple[str, str]:
     message = sentence(first)
     if further:
         message += f"; {len(further):,} further expectation{'s' * (len(further) > 1)} failed"
-    settings = sorted({finding.setting for finding in validation.failed if finding.setting})
+    if validation.quarantined:
+        message += f"; in quarantine: {sentence(max(validation.quarantined, key=lambda found: found.n_failing))}"
+    settings = sorted({found.setting for found in (*validation.failed, *validation.quarantined) if found.setting})
     return message, "mend the file" + (f" or change {', '.join(settings)}" if settings else "")
 
 
-def sentence(finding: Finding) -> str:
+def sentence(found: Finding) -> str:
     """What a finding that failed says of itself, in one line."""
-    if not finding.n_total:
-        return f'{finding.source}: "{finding.expectation}" does not hold (found {finding.observed})'
-    example = f" ({finding.examples[0]})" if finding.examples else ""
-    verb = "breaks" if finding.n_failing == 1 else "break"
-    return (
-        f'{finding.source}: {finding.n_failing:,} of {finding.n_total:,} rows {verb} "{finding.expectation}"{example}'
-    )
+    if not found.n_total:
+        return f'{found.source}: "{found.expectation}" does not hold (found {found.observed})'
+    example = f" ({found.examples[0]})" if found.examples else ""
+    verb = "breaks" if found.n_failing == 1 else "break"
+    return f'{found.source}: {found.n_failing:,} of {found.n_total:,} rows {verb} "{found.expectation}"{example}'
+
+
+def reasons_of(counts: Sequence[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Rows by reason, of several files, added up; the commonest first, equally common ones by name."""
+    total: dict[str, int] = {}
+    for reason, n_rows in counts:
+        total[reason] = total.get(reason, 0) + n_rows
+    return tuple(sorted(total.items(), key=lambda entry: (-entry[1], entry[0])))

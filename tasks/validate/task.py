@@ -1,72 +1,139 @@
 """Validation: staged files become a snapshot of the lake, or the night is refused and nothing is taken in."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DataRefused
+from tasks.expect.agree import breaks
 from tasks.store.atomic import new_file
-from tasks.store.keys import make_key
-from tasks.store.refs import SnapshotRef, StagedRef, Validated
+from tasks.store.engine import Engine, engine
+from tasks.store.keys import make_hash
+from tasks.store.refs import StagedRef, Validated
 from tasks.store.store import Store, Writer
 from tasks.validate.config import ChecksConfig
-from tasks.validate.judge import Judged, judge_files
-from tasks.validate.lake import REPORT, accept, stored
+from tasks.validate.contract import suite_hash, suite_of
+from tasks.validate.drafts import write_partition
+from tasks.validate.examine import Examined, examine
+from tasks.validate.facts import silence
+from tasks.validate.lake import Partition, stored, write_snapshot
+from tasks.validate.ledger import KEPT_NIGHTS, Entry, GoodNight, Ledger, write_ledger
+from tasks.validate.night import Night, prepare
+from tasks.validate.quarantine import FILE, write_quarantine, write_refused_night
 from tasks.validate.report import render
-from tasks.validate.result import Validation, refusal
+from tasks.validate.result import refusal, sentence
+
+REPORT = "report.html"
 
 
 @task(cache_policy=NO_CACHE)
 def validate(
-    store: Store, staged: tuple[StagedRef, ...], dataset: str, config: ChecksConfig, as_of: datetime
+    store: Store, staged: tuple[StagedRef, ...], dataset: str, config: ChecksConfig, as_of: datetime, appends: bool
 ) -> Validated:
-    """The snapshot of these files. Raises DataRefused where they break the contract.
-
-    The night's date is no part of the key: rows that once passed do not move into the future later.
-    """
-    folder = f"lake/{dataset}/checked/{make_key('tasks.validate.task', staged, config)}"
-    if (known := _known(store, folder)) is not None:
+    """The snapshot of these files, and where they add to it of all that was taken in before. Raises DataRefused where
+    they break the contract: then the lake and its ledger are as they were."""
+    night = prepare(store, staged, dataset, config, as_of, appends)
+    if (known := _unchanged(night)) is not None:
         return known
-    judged = _judge(store, staged, config, as_of)
-    page = render(judged.validation, dataset, as_of)
-    if not judged.validation.passed:
-        _refuse(store, judged.validation, page, f"quarantine/{dataset}/{as_of:%Y-%m-%dT%H%M%S}/{REPORT}")
-    snapshot = accept(store, staged, judged.kept, dataset, judged.validation.counts, page)
-    return _remember(store, folder, snapshot, judged.validation, page)
+    from tasks.expect import suite  # imports Great Expectations: seconds, so only where there is something to judge
+
+    with engine(store) as opened:
+        examined = examine(opened, night, suite.judge)
+        page = render(examined.validation, dataset, as_of)
+        if not examined.validation.passed:
+            _refuse(opened, night, examined, page)
+        return _accept(opened, night, examined, page)
 
 
-def _known(store: Store, folder: str) -> Validated | None:
-    """An earlier pass of the same files under the same limits, while what it points to still exists."""
-    found = store.find(folder)
-    snapshot = stored(store, found.manifest["snapshot"]) if found else None
-    if found is None or snapshot is None:
+def _unchanged(night: Night) -> Validated | None:
+    """The last good night's result, where these are its files under its rules, and the date changes nothing."""
+    found = night.store.find(night.ledger.checked) if night.ledger.checked else None
+    if found is None or night.staged or night.contents != night.ledger.contents:
         return None
-    counts = {name: found.manifest["counts"][name] for name in ("read", "accepted", "duplicates")}
-    return Validated(snapshot, cached=True, report=f"{folder}/{REPORT}", **counts)
+    same = {"suite": suite_hash(night.checks), "repeated": list(night.delivery.repeated)}
+    is_same = all(found.manifest[name] == value for name, value in same.items())
+    is_later = found.manifest["as_of"] != str(night.as_of)
+    snapshot = stored(night.store, found.manifest["snapshot"])
+    if not is_same or snapshot is None or (is_later and _is_silent(night)):
+        return None
+    reasons = tuple((reason, rows) for reason, rows in found.manifest["reasons"])
+    counts, warnings = found.manifest["counts"], tuple(found.manifest["warnings"])
+    report = f"{night.ledger.checked}/{REPORT}"
+    return Validated(snapshot, True, report=report, warnings=warnings, reasons=reasons, **counts)
 
 
-def _judge(store: Store, staged: tuple[StagedRef, ...], config: ChecksConfig, as_of: datetime) -> Judged:
-    from tasks.validate import suite  # imports Great Expectations: seconds, so only where there is something to judge
+def _is_silent(night: Night) -> bool:
+    """Whether by now the feed has stopped, as far as the limits say so."""
+    nights = night.ledger.nights
+    facts = silence(nights[-1].newest if nights else None, nights, night.as_of)
+    rules = [rule for rule in suite_of(night.checks)["dataset"] if rule.column in facts]
+    return any(breaks(rule.check, facts[rule.column].value) for rule in rules)
 
-    return judge_files(((ref, store.read(ref.data)) for ref in staged), config, as_of, suite.judge)
 
-
-def _refuse(store: Store, validation: Validation, page: str, report: str) -> NoReturn:
-    with new_file(store.path(report)) as temporary:
+def _refuse(engine: Engine, night: Night, examined: Examined, page: str) -> NoReturn:
+    store, folder = night.store, f"quarantine/{night.dataset}/{night.as_of:%Y-%m-%dT%H%M%S}"
+    if examined.validation.counts.quarantined:
+        write_refused_night(engine, f"{folder}/{FILE}.parquet", examined.batches, night.as_of)
+    report = store.path(f"{folder}/{REPORT}")
+    with new_file(report) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    message, hint = refusal(validation)
-    path = str(store.path(report))
-    raise DataRefused(message, f"{hint}; report: {path}", report=path)
+    message, hint = refusal(examined.validation)
+    raise DataRefused(message, f"{hint}; report: {report}", report=str(report))
 
 
-def _remember(store: Store, folder: str, snapshot: SnapshotRef, validation: Validation, page: str) -> Validated:
-    def write(writer: Writer) -> dict[str, object]:
-        writer.path(REPORT).write_text(page, encoding="utf-8")
-        return {"snapshot": snapshot.path, "counts": asdict(validation.counts)}
+def _accept(engine: Engine, night: Night, examined: Examined, page: str) -> Validated:
+    """Everything under names that no one looks for yet; the ledger, which names it, last of all."""
+    validation, partitions = examined.validation, _write_partitions(engine, night, examined)
+    snapshot = write_snapshot(engine, night.dataset, [partitions[number] for number in sorted(partitions)])
+    result = Validated(
+        snapshot,
+        cached=not night.staged,
+        report="",
+        warnings=tuple(sentence(finding) for finding in validation.warnings),
+        reasons=validation.reasons,
+        **asdict(validation.counts),
+    )
+    checked = _write_report(night, result, page)
+    entries = tuple(
+        Entry(content, partitions[number].folder, partitions[number].origin.rules)
+        for number, content in enumerate(night.contents)
+    )
+    nights = night.ledger.nights
+    if not nights or nights[-1].snapshot != snapshot.path:
+        newest = examined.profile.span.last
+        nights += (GoodNight(night.as_of, snapshot.path, snapshot.rows, examined.new_rows, newest),)
+    write_ledger(night.store, night.dataset, Ledger(entries, nights[-KEPT_NIGHTS:], checked))
+    return replace(result, report=f"{checked}/{REPORT}")
 
-    store.build(folder, write)
-    counts = validation.counts
-    return Validated(snapshot, False, counts.read, counts.accepted, counts.duplicates, report=f"{folder}/{REPORT}")
+
+def _write_partitions(engine: Engine, night: Night, examined: Examined) -> Mapping[int, Partition]:
+    made: dict[int, Partition] = dict(night.known)
+    for number, draft in examined.drafts.items():
+        if draft.batch is not None and draft.tally.quarantined:
+            folder = f"quarantine/{night.dataset}/{draft.name}"
+            write_quarantine(engine, folder, draft.batch, draft.tally.reasons, night.as_of)
+        made[number] = write_partition(engine, night.dataset, draft)
+    return made
+
+
+def _write_report(night: Night, result: Validated, page: str) -> str:
+    """The folder of tonight's judgement."""
+    about = {
+        "snapshot": result.snapshot.path,
+        "suite": suite_hash(night.checks),
+        "repeated": night.delivery.repeated,
+        "as_of": str(night.as_of),
+        "counts": {name: getattr(result, name) for name in ("read", "accepted", "quarantined", "duplicates")},
+        "warnings": result.warnings,
+        "reasons": result.reasons,
+    }
+    return night.store.build(f"lake/{night.dataset}/checked/{make_hash(about)}", lambda w: _report(w, page, about)).path
+
+
+def _report(writer: Writer, page: str, about: dict[str, Any]) -> dict[str, Any]:
+    writer.path(REPORT).write_text(page, encoding="utf-8")
+    return about

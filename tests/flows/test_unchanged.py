@@ -71,18 +71,21 @@ def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(
     assert found(store, settings, monkeypatch, "2") is None
 
 
-def test_the_key_of_a_night_knows_the_sources_the_configuration_and_the_files_that_it_names(tmp_path: Path) -> None:
-    files = {name: tmp_path / f"{name}.csv" for name in ("test", "valid", "candidates")}
+def test_the_key_of_a_night_knows_the_sources_the_configuration_and_the_files_that_it_names(
+    tmp_path: Path, store: Store
+) -> None:
+    files = {name: tmp_path / f"{name}.csv" for name in ("test", "valid", "candidates", "suite")}
     named = {
         "split": {"test": str(files["test"]), "valid": str(files["valid"])},
         "evaluate": {"candidates": str(files["candidates"])},
+        "checks": {"suite": str(files["suite"])},
     }
 
     def key(sha256: str = "a", changed: str = "", **sections: Any) -> str:
         for name, file in files.items():
             file.write_text("new" if name == changed else "old")
         config = PipelineConfig.model_validate({"ingest": {"name": "tiny"}, **named, **sections}).resolved()
-        return night_key(config, [SourceFile("interactions", "log", sha256)])
+        return night_key(config, [SourceFile("interactions", "log", sha256)], store)
 
     others = [key(sha256="b"), *(key(changed=name) for name in files)]
     others += [key(sample={"negatives": 3}), key(trainer={"seed": 1}), key(model={"dim": 4})]

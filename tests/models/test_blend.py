@@ -547,14 +547,14 @@ def test_the_code_of_every_member_counts() -> None:
 
 
 def test_a_change_in_a_members_code_makes_another_night_and_one_beside_it_does_not(
-    monkeypatch: pytest.MonkeyPatch,
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = PipelineConfig.model_validate({"model": {"name": "blend", "members": "ials,ease"}}).resolved()
-    before = unchanged.night_key(config, [])
+    before = unchanged.night_key(config, [], store)
     for changed, counts in (("models.ease", True), ("models.item_knn", False)):
         codes = {changed: "another"}
         monkeypatch.setattr(unchanged, "code_hash", lambda name, codes=codes: codes.get(name) or keys.code_hash(name))
-        assert (unchanged.night_key(config, []) != before) == counts
+        assert (unchanged.night_key(config, [], store) != before) == counts
 
 
 def test_a_members_code_is_part_of_the_trainings_key(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,20 +64,21 @@ def test_gradient_agrees_with_finite_differences() -> None:
                 assert gradient[at].item() == pytest.approx((above - below) / 2e-5, abs=1e-8)
 
 
-def test_one_step_by_hand() -> None:
+@pytest.mark.parametrize("weight", [None, 3.0])
+def test_one_step_by_hand(weight: float | None) -> None:
     # One user who took item 0; item 1 is the only negative there is.
     data = TrainingData(2, Ragged.from_pairs(np.array([0]), np.array([0]), 1))
     u, p, n = np.array([1.0, 2.0]), np.array([0.5, -0.5]), np.array([0.25, 0.75])
     user_UD, item_ID = np.array([u], dtype=np.float32), np.array([p, n], dtype=np.float32)
     bias_I = np.array([0.5, 0.25], dtype=np.float32)
-    rows = kernel.Rows.of(data.histories, 2)
+    rows = kernel.Rows.of(data.histories, 2, np.array([] if weight is None else [weight], dtype=np.float32))
     losses, n_samples = kernel.train_epoch(
         rows, user_UD, item_ID, bias_I, rate=0.1, l2=0.5, use_bias=True, seed=0, epoch=1
     )
     margin = 1 * 0.25 + 2 * -1.25 + 0.25  # u·(p - n) + b_p - b_n = -2
-    step, shrink = 0.1 / (1 + exp(margin)), 1 - 0.1 * 0.5
+    step, shrink = (weight or 1) * 0.1 / (1 + exp(margin)), 1 - 0.1 * 0.5
     assert n_samples == 1
-    assert losses == pytest.approx([log1p(exp(-margin))])
+    assert losses == pytest.approx([(weight or 1) * log1p(exp(-margin))])
     assert user_UD[0] == pytest.approx(shrink * u + step * (p - n))
     assert item_ID[0] == pytest.approx(shrink * p + step * u)
     assert item_ID[1] == pytest.approx(shrink * n - step * u)
@@ -176,11 +177,29 @@ def test_the_rate_falls_by_decay_each_epoch() -> None:
     assert rates == pytest.approx([0.5, 0.4, 0.32])
 
 
-def test_the_kernel_refuses_weights_instead_of_ignoring_them() -> None:
+def test_a_weight_goes_with_its_row_wherever_that_is_moved() -> None:
+    # All rows but one weigh nothing, so that only the user and the item of this one may change.
+    histories = random_log(60, 80, 3_000, seed=3).histories
+    assert kernel.Rows.of(histories, 80).n_groups == 2
+    for row in range(0, 3_000, 250):
+        weight_R = np.zeros(3_000, np.float32)
+        weight_R[row] = 2.0
+        rng = np.random.default_rng(0)
+        user_UD, item_ID = (rng.standard_normal((n, 2), dtype=np.float32) for n in (60, 80))
+        before_UD, bias_I = user_UD.copy(), np.zeros(80, np.float32)
+        rows = kernel.Rows.of(histories, 80, weight_R)
+        kernel.train_epoch(rows, user_UD, item_ID, bias_I, rate=0.1, l2=0.0, use_bias=True, seed=0, epoch=1)
+        assert np.flatnonzero((user_UD != before_UD).any(axis=1)).tolist() == [histories.users_R[row]]
+        assert np.flatnonzero(bias_I > 0).tolist() == [histories.items_R[row]]
+
+
+def test_weights_that_are_all_the_same_are_none() -> None:
     log = random_log(50, 40, 600, seed=2)
-    data = TrainingData(40, log.histories, weights_R=np.ones(600))
-    with pytest.raises(ValueError, match="takes all rows alike"):
-        BPRMF.build(BPRMFConfig(), data).fit(data, FitSession(TrainerConfig(epochs=1)))
+    fitted = [
+        BPRMF.build(BPRMFConfig(), data).fit(data, FitSession(TrainerConfig(epochs=2))).weights()
+        for data in (log, TrainingData(40, log.histories, weights_R=np.full(600, 5.0)))
+    ]
+    assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
 
 
 def test_adam_in_batches_learns_too() -> None:

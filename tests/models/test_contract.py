@@ -80,7 +80,8 @@ def test_a_stranger_with_the_history_of_a_known_user_is_shown_the_same_where_the
     score_UI = model.score(known)
     stranger_UI = model.score(Query(np.full(DATA.n_users, -1), DATA.histories))
     if not model.folds_in:
-        assert torch.equal(stranger_UI, stranger_UI[:1].expand_as(stranger_UI))
+        # the rows of a matrix product may differ in their last bits
+        torch.testing.assert_close(stranger_UI, stranger_UI[:1].expand_as(stranger_UI))
     elif name in ("item_knn", "ease", "graph_filter"):  # by the history alone
         assert torch.equal(stranger_UI, score_UI)
     else:

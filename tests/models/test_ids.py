@@ -57,3 +57,39 @@ def test_ids_survive_a_file(ids: IdMap, tmp_path: Path) -> None:
     again = IdMap.from_tensors("users", load_file(tmp_path / "ids.safetensors"))
     assert again.ids_N.tolist() == ids.ids_N.tolist()
     assert again.are_integers == ids.are_integers
+
+
+@pytest.mark.parametrize(
+    ("ids", "gone"),
+    [
+        ([4, 5, 6, 7], [5]),  # there is no number between 4 and 6
+        ([4, 5, 6, 7], [4]),
+        ([4, 5, 6, 7], [7]),
+        ([4, 5, 6, 7], [6, 5]),  # neighbours, in either order
+        ([4, 5, 6, 7], [5, 6]),
+        ([4, 5, 6, 7], [5, 4]),
+        ([-(2**63), 5], [-(2**63)]),
+        (["a", "b", "c"], ["b", "a"]),
+        (["a"], ["a"]),
+    ],
+)
+def test_an_erased_id_is_nowhere_and_all_others_keep_their_places(
+    ids: list[object], gone: list[object], tmp_path: Path
+) -> None:
+    left = IdMap(np.array(ids))
+    for one in gone:
+        left = left.without(ids.index(one))
+    save_file(left.tensors("users"), tmp_path / "ids.safetensors")
+    for found in (left, IdMap.from_tensors("users", load_file(tmp_path / "ids.safetensors"))):
+        assert len(found) == len(ids)
+        assert found.index(ids).tolist() == [-1 if one in gone else place for place, one in enumerate(ids)]
+        assert found.index([str(one) for one in ids]).tolist() == found.index(ids).tolist()
+        assert found.living_L.tolist() == [one for one in ids if one not in gone]
+        stands_in = found.ids_N[sorted(ids.index(one) for one in gone)]
+        assert not set(stands_in.tolist()) & set(gone) or gone == [-(2**63)]
+        assert (found.index(["", "x"]) == -1).all()
+        assert found.are_integers == left.are_integers
+
+
+def test_a_float_column_does_not_find_what_was_erased() -> None:
+    assert IdMap(np.array([4, 5, 6])).without(1).index([4.0, 5.0, 6.0, float("nan")]).tolist() == [0, -1, 2, -1]

@@ -6,6 +6,8 @@ I items, B rows in a batch
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from models.base import Ragged
@@ -21,11 +23,33 @@ from models.fitting.samplers import (
     table_negatives,
     uniform_negatives,
 )
-from tests.factories import random_log
+from models.fitting.unseen import BLOCK
 
 SEEN_1_4 = SeenItems(Ragged.from_pairs(np.array([0, 0, 0]), np.array([1, 4, 4]), 1), 10)
 """User 0 has seen items 1 and 4 of ten."""
 USER_0 = np.zeros(80_000, dtype=np.int64)
+
+
+def negatives(
+    users_B: npt.NDArray[np.int64], seen: SeenItems, table: AliasTable | None, rng: np.random.Generator | None = None
+) -> npt.NDArray[np.int64]:
+    """By the table, or all as likely."""
+    rng = rng or stream(0, "test")
+    return (
+        uniform_negatives(users_B, seen, seen.n_items, rng)
+        if table is None
+        else table_negatives(users_B, seen, table, rng)
+    )
+
+
+@st.composite
+def ragged_histories(draw: st.DrawFn) -> tuple[Ragged, int]:
+    """Lists in any order with repeats, and the number of items: few for bitmaps, many for Bloom filters."""
+    n_items = draw(st.sampled_from([1, 2, 7, 63, 64, 65, 1_000, 100_000]))
+    lists = draw(st.lists(st.lists(st.integers(0, n_items - 1), max_size=40), min_size=1, max_size=8))
+    pairs = [(user, item) for user, items in enumerate(lists) for item in items]
+    users_R, items_R = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return Ragged.from_pairs(users_R, items_R, len(lists)), n_items
 
 
 def drawn_by(draw_B: npt.NDArray[np.int64], probability_I: npt.NDArray[np.float64]) -> bool:
@@ -45,14 +69,6 @@ def test_streams_differ_by_purpose_and_repeat() -> None:
     draws = [draw(0), draw(0, "a"), draw(0, "a", 1), draw(0, "a", 2), draw(0, "b", 1), draw(1, "a", 1)]
     assert len(set(draws)) == len(draws)
     assert draws[2] == draw(0, "a", 1)
-
-
-def test_seen_items_agree_with_sets() -> None:
-    data = random_log(20, 30, 200, seed=0)
-    seen = SeenItems(data.histories, data.n_items)
-    users, items = (grid.ravel() for grid in np.meshgrid(np.arange(20), np.arange(30), indexing="ij"))
-    expected = [item in set(data.histories.row(int(user)).tolist()) for user, item in zip(users, items, strict=True)]
-    assert seen.contains(users, items).tolist() == expected
 
 
 def test_negatives_are_uniform_over_the_unseen_items() -> None:
@@ -75,9 +91,9 @@ WEIGHTS = {
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_slots_of_the_alias_table_add_up_to_the_weights(name: str) -> None:
     table = AliasTable(WEIGHTS[name])
-    assert ((table.keep_I >= 0) & (table.keep_I <= 1)).all()
-    share_I = table.keep_I + np.bincount(table.alias_I, weights=1 - table.keep_I, minlength=len(table.keep_I))
-    np.testing.assert_allclose(share_I / len(share_I), WEIGHTS[name] / WEIGHTS[name].sum(), rtol=0, atol=1e-12)
+    keep_I, alias_I = table.slots_I2[:, 0] / 2**32, table.slots_I2[:, 1]
+    share_I = keep_I + np.bincount(alias_I, weights=1 - keep_I, minlength=len(keep_I))
+    np.testing.assert_allclose(share_I / len(share_I), WEIGHTS[name] / WEIGHTS[name].sum(), rtol=0, atol=2**-32)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -131,10 +147,79 @@ def test_the_frequency_of_items_is_their_share_of_the_rows() -> None:
     assert log_q_I.exp().tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 4])  # an item without rows counts as one
 
 
-def test_a_user_who_saw_everything_is_refused() -> None:
-    histories = Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+@pytest.mark.parametrize("place", [0, BLOCK, 3 * BLOCK - 1])
+@pytest.mark.parametrize("table", [None, AliasTable(np.array([1.0, 2.0]))])
+def test_a_user_who_saw_everything_is_refused_wherever_in_the_batch(place: int, table: AliasTable | None) -> None:
+    seen = SeenItems(Ragged.from_pairs(np.array([0, 0, 1]), np.array([0, 1, 1]), 2), 2)
+    users_B = np.ones(3 * BLOCK, dtype=np.int64)
+    assert not negatives(users_B, seen, table).any()
+    users_B[place] = 0
     with pytest.raises(ValueError, match="seen every item"):
-        uniform_negatives(np.array([0]), SeenItems(histories, 2), 2, stream(0))
+        negatives(users_B, seen, table)
+
+
+def test_a_user_whose_unseen_items_have_no_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="seen every item that can be drawn"):
+        negatives(USER_0[:1], SEEN_1_4, AliasTable(np.array([0, 1, 0, 0, 1, 0, 0, 0, 0, 0.0])))
+
+
+def test_nothing_can_be_drawn_from_no_items() -> None:
+    nothing = SeenItems(Ragged.empty(1), 0)
+    with pytest.raises(ValueError, match="seen every item"):
+        negatives(USER_0[:1], nothing, None)
+    assert len(negatives(USER_0[:0], nothing, None)) == 0
+
+
+@pytest.mark.parametrize("user", [-1, 1])
+def test_unknown_users_are_refused(user: int) -> None:
+    with pytest.raises(IndexError, match=r"users must be in 0\.\.0"):
+        negatives(np.array([0, user]), SEEN_1_4, None)
+
+
+@pytest.mark.parametrize("n_items", [9, 11])
+def test_another_number_of_items_is_refused(n_items: int) -> None:
+    with pytest.raises(ValueError, match="but 10 are known"):
+        uniform_negatives(USER_0, SEEN_1_4, n_items, stream(0))
+    with pytest.raises(ValueError, match="but 10 are known"):
+        negatives(USER_0, SEEN_1_4, AliasTable(np.ones(n_items)))
+
+
+@pytest.mark.parametrize("table", [None, AliasTable(np.arange(1, 11.0))])
+def test_negatives_are_of_the_generator_alone(table: AliasTable | None) -> None:
+    rng = stream(5, "test")
+    first_B, second_B = negatives(USER_0, SEEN_1_4, table, rng), negatives(USER_0, SEEN_1_4, table, rng)
+    assert (negatives(USER_0, SEEN_1_4, table, stream(5, "test")) == first_B).all()
+    # Twice by chance: the sum of the squared probabilities
+    weight_I = np.ones(10) if table is None else table.probability_I.copy()
+    weight_I[[1, 4]] = 0
+    chance = ((weight_I / weight_I.sum()) ** 2).sum()
+    assert (first_B == second_B).mean() == pytest.approx(chance, abs=0.01)
+
+
+@given(histories=ragged_histories(), exponent=st.sampled_from([None, 0.0, 0.75, 1.0]), seed=st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_negatives_of_any_histories_are_unseen(
+    histories: tuple[Ragged, int], exponent: float | None, seed: int
+) -> None:
+    lists, n_items = histories
+    seen = SeenItems(lists, n_items)
+    assert seen.saw_all_U.tolist() == [len(set(lists.row(user))) == n_items for user in range(len(lists))]
+    users_B = np.repeat(np.flatnonzero(~seen.saw_all_U), 20)
+    table = None if exponent is None else popularity_table(lists.items_R, n_items, exponent)
+    draw_B = negatives(users_B, seen, table, stream(seed))
+    assert len(draw_B) == len(users_B)
+    assert ((draw_B >= 0) & (draw_B < n_items)).all()
+    assert not any(item in lists.row(user) for user, item in zip(users_B.tolist(), draw_B.tolist(), strict=True))
+
+
+@given(n_items=st.integers(1, 300), data=st.data(), weighted=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_who_has_seen_all_but_one_item_gets_that_one(n_items: int, data: st.DataObject, weighted: bool) -> None:
+    missing = data.draw(st.integers(0, n_items - 1))
+    items_R = np.delete(np.arange(n_items), missing)
+    seen = SeenItems(Ragged.from_pairs(np.zeros(n_items - 1, dtype=np.int64), items_R, 1), n_items)
+    table = popularity_table(np.repeat(items_R, 50), n_items, 1.0) if weighted else None
+    assert negatives(USER_0[:30], seen, table).tolist() == [missing] * 30
 
 
 def test_items_by_the_logarithm_of_their_rank_by_hand() -> None:

@@ -49,6 +49,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "rows": {
             "read": 1234,
             "accepted": 1200,
+            "quarantined": 4,
             "duplicates": 30,
             "train": 1000,
             "valid": 90,
@@ -56,6 +57,9 @@ def night(**changes: Any) -> dict[str, Any]:
             "users": 55,
             "items": 66,
         },
+        "quarantine": {"rating above 5": 4},
+        "warnings": [],
+        "audit": [{"sentence": "no pair in two parts", "passed": True}],
         "seconds": {"startup": 1.0, "ingest": 2.0, "train": 6.0, "total": 10.0},
         "cached": ["ingest"],
         "peak_mb": 812.4,
@@ -187,10 +191,33 @@ def test_the_card_shows_the_facts() -> None:
     assert "0.0666666" not in page
 
 
-def test_rows_that_are_neither_accepted_nor_duplicates_are_shown_as_quarantined() -> None:
-    assert "<th>quarantined</th><td>4</td>" in render(night(), training(), SCORES, FLOOR, [])
-    rows = {**night()["rows"], "read": 1230}
-    assert "quarantined" not in render(night(rows=rows), training(), SCORES, FLOOR, [])
+def test_rows_in_quarantine_are_counted_by_reason_and_reasons_cannot_act() -> None:
+    page = render(night(quarantine={f"no rating {ATTACK}": 3, "no user": 1}), training(), SCORES, FLOOR, [])
+    assert "<th>quarantined</th><td>4</td>" in page
+    assert "no rating &lt;script&gt;" in page
+    assert re.search(r'no user</td><td class="number">1<', page)
+    assert page.index("no rating") < page.index("no user")
+    assert "encore quarantine --ingest.name=films" in page
+
+
+def test_of_many_reasons_the_rest_is_summed_up() -> None:
+    page = render(night(quarantine={f"reason {n}": n for n in range(1, 12)}), training(), SCORES, FLOOR, [])
+    assert "reason 11" in page
+    assert "reason 3<" not in page
+    assert re.search(r'3 more reasons</td><td class="number">6<', page)
+
+
+def test_a_night_without_refused_rows_says_nothing_of_them() -> None:
+    rows = {**night()["rows"], "quarantined": 0, "read": 1230}
+    assert "quarantine" not in render(night(rows=rows, quarantine={}), training(), SCORES, FLOOR, [])
+
+
+def test_what_looked_odd_is_listed_and_leaks_are_counted() -> None:
+    audit = [{"sentence": "no pair in two parts", "passed": True}, {"sentence": "x", "passed": True}]
+    page = render(night(warnings=[f"ratings drift {ATTACK}"], audit=audit), training(), SCORES, FLOOR, [])
+    assert "ratings drift &lt;script&gt;" in page
+    assert "2 of 2 expectations hold" in page
+    assert "looked odd" not in render(night(), training(), SCORES, FLOOR, [])
 
 
 def test_a_refusal_says_why_and_what_stays() -> None:

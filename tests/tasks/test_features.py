@@ -1,16 +1,17 @@
 """Columns of the users table on their way to codes, those of users without a row before the test too."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from tasks.features import codes_of, stranger_codes, user_features
-from tasks.split.assemble import Split
 from tasks.split.config import SplitConfig
-from tasks.split.parts import make_log
-from tasks.split.task import split, split_log
+from tasks.split.task import split
 from tasks.store.store import Store
 from tests.factories import make_snapshot, tiny_log
+from tests.tasks.splitting import split_of
 
 # User 9 comes with the test, user 10 is in the users table alone; so is 2, but after a row that counts.
 ROWS = [(1, "a", 1), (2, "b", 2), (7, "a", 3), (9, "a", 9)]
@@ -23,8 +24,15 @@ USERS = pa.table(
 )
 
 
-def made() -> Split:
-    return split_log(make_log(tiny_log(*ROWS), None), SplitConfig(test_share=0.25, valid_share=0.25), (USERS, None))[1]
+@dataclass(frozen=True)
+class Split:
+    users: pa.Table
+    strangers: pa.Table | None = None
+
+
+def made(**features: pa.Table) -> Split:
+    tables = split_of(*ROWS, features=features or {"users": USERS}, test_share=0.25, valid_share=0.25).tables
+    return Split(tables["users"], tables.get("strangers"))
 
 
 def test_what_is_known_of_strangers_is_kept_by_raw_id() -> None:
@@ -37,7 +45,7 @@ def test_what_is_known_of_strangers_is_kept_by_raw_id() -> None:
 
 
 def test_a_log_without_a_users_table_has_no_strangers() -> None:
-    alone = split_log(make_log(tiny_log(*ROWS), None), SplitConfig(test_share=0.25, valid_share=0.25))[1]
+    alone = made(items=pa.table({"item_id": ["a"]}))
     assert alone.strangers is None
     assert user_features(alone.users).names == ()
 

@@ -15,7 +15,7 @@ from tasks.errors import ConfigError, DataRefused, DownloadFailed, without_passw
 from tasks.ingest.config import IngestConfig
 from tasks.ingest.sources import movielens
 from tasks.ingest.sources.download import Checksum, fetch_url, fetch_wheel
-from tasks.ingest.sources.registry import identify, read
+from tasks.ingest.sources.registry import identify, read_features, read_log
 from tasks.ingest.task import can_mend, ingest
 from tasks.store.store import Store
 
@@ -113,7 +113,13 @@ def server(monkeypatch) -> Iterator[Server]:
 
 def tables(store: Store, source: str) -> dict[str, list[dict[str, Any]]]:
     config = IngestConfig(source=source)
-    return {file.table: read(file, config, store).to_pylist() for file in identify(config, store)}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in identify(config, store):
+        if file.table == "interactions":
+            found[file.table] = [row for block in read_log(file, config, store) for row in block.rows.to_pylist()]
+        else:
+            found[file.table] = read_features(file, config, store).to_pylist()
+    return found
 
 
 def test_the_wheel_is_read_without_being_installed(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from tasks.ingest.config import IngestConfig
 from tasks.ingest.sources import synthetic
 from tasks.ingest.sources.base import TableName
 from tasks.ingest.sources.synthetic import draw_log
-from tasks.schema import STAGED_INTERACTIONS
+from tasks.schema import INTERACTIONS
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_chunks_do_not_change_what_is_complete(monkeypatch, log):
 
 def test_the_table_fits_its_schema_and_its_year(log):
     table = log["interactions"]
-    assert table.schema == STAGED_INTERACTIONS
+    assert table.schema == INTERACTIONS
     assert table.select(["user_id", "item_id", "rating", "timestamp", "source_row"]).to_pandas().notna().all(axis=None)
     seconds = table["timestamp"].cast(pa.int64()).to_numpy() // 10**6
     assert (np.diff(seconds) >= 0).all()

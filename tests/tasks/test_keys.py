@@ -116,7 +116,7 @@ def test_a_change_beside_it_does_not(name: str, package: Callable[[], str], tmp_
 def test_every_step_follows_what_decides_its_result() -> None:
     """Files whose change must make a step run again."""
     below = {
-        "tasks.split.task": {"tasks.split.audit", "tasks.split.temporal", "tasks.ids", "tasks.pairs_file"},
+        "tasks.split.task": {"tasks.split.audit.check", "tasks.split.temporal", "tasks.ids", "tasks.pairs_file"},
         "tasks.train.task": {"tasks.train.logic", "tasks.judging", "models.ranking.top_k", "models.bundle"},
         "tasks.evaluate.task": {"models.ranking.metrics", "models.ranking.bootstrap", "models.serving", "models.ids"},
         "models.bpr_mf.model": {"models.bpr_mf.kernel", "models.fitting.trainer", "models.fitting.samplers"},

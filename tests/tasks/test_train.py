@@ -197,7 +197,7 @@ def ran(store: Store, samples: SampleRefs, watch: Callable[[str], Sequence[Callb
 def test_the_bundle_holds_what_was_fitted_and_what_is_served(store: Store) -> None:
     samples = night(store)
     bundle = ran(store, samples)
-    known, served = (read_histories(store.read(ref)) for ref in (samples.known, samples.served))
+    known, served = (read_histories(store.path(ref.path)) for ref in (samples.known, samples.served))
     assert bundle.fitted.items_R.tolist() == known.items_R.tolist()
     assert bundle.served.items_R.tolist() == served.items_R.tolist()
     assert (known.lengths_U == 7).all()

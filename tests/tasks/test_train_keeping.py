@@ -133,7 +133,7 @@ def test_the_content_of_the_file_is_part_of_the_key(store: Store, samples: Sampl
         file.write_bytes((kept / f"{number}.safetensors").read_bytes())
         keys.append(ran(store, samples, initial_weights=str(file), epochs=1, refit=False).key)
         config = PipelineConfig.model_validate({"trainer": {"initial_weights": str(file)}}).resolved()
-        nights.append(night_key(config, []))
+        nights.append(night_key(config, [], store))
     for found in (keys, nights):
         assert found[0] == found[2] != found[1]
 
@@ -149,4 +149,4 @@ def test_a_file_that_cannot_be_a_start_is_a_configuration_error(
         assert "trainer.checkpoint.path" in str(error.value)
     config = PipelineConfig.model_validate({"trainer": {"initial_weights": str(tmp_path / "no")}}).resolved()
     with pytest.raises(ConfigError, match="no such file"):
-        night_key(config, [])  # before anything is run
+        night_key(config, [], store)  # before anything is run

@@ -7,7 +7,7 @@ from tasks.errors import ConfigError
 from tasks.ingest.sources.base import TableName
 
 OURS: dict[TableName, tuple[str, ...]] = {
-    "interactions": ("user_id", "item_id", "rating", "timestamp"),
+    "interactions": ("user_id", "item_id", "rating", "timestamp", "event"),
     "users": ("user_id",),
     "items": ("item_id", "title", "genres"),
 }
@@ -32,6 +32,7 @@ USUAL: dict[str, str] = {
         "timestamp ts time date datetime eventtime eventtimestamp createdat unixreviewtime unixtime epoch "
         "viewedat watchedat playedat purchasedat orderdate eventdate"
     ),
+    "event": "event eventtype eventname action actiontype behavior behaviour behaviortype interactiontype",
 }
 
 

@@ -3,19 +3,39 @@
 import codecs
 import csv
 import io
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from tasks.errors import DataRefused
-from tasks.ingest.sources.base import BLOCK
-from tasks.ingest.sources.streams import UNIT_SEPARATOR, BlockFile, Change, blocks, double_colons, unpacked
+from tasks.ingest.sources.base import (
+    BLOCK,
+    MOST_UNREAD,
+    MOST_UNREAD_BYTES,
+    Part,
+    too_many_unread,
+    unread_table,
+)
+from tasks.ingest.sources.streams import (
+    UNIT_SEPARATOR,
+    Change,
+    blocks,
+    checked,
+    double_colons,
+    encoding_refusal,
+    refuse_other_than_text,
+    too_long,
+    unpacked,
+)
+from tasks.schema import UNREAD
 
 HEAD = 1 << 18  # bytes that decide on the delimiter
 SAMPLE_LINES = 50
@@ -38,10 +58,12 @@ def layout(path: Path, packing: str | None, label: str) -> Layout:
         head = stream.read(HEAD)
     if not head.strip():
         raise DataRefused(f"{label} is empty")
-    _refuse_other_than_text(head, label)
+    refuse_other_than_text(head, label)
     head = head.removeprefix(codecs.BOM_UTF8)
     lines = re.split(r"\r\n|\r|\n", head.decode("utf-8", errors="replace"))
     sample = [line for line in (lines if len(head) < HEAD else lines[:-1]) if line.strip()][:SAMPLE_LINES]
+    if not sample:
+        raise DataRefused(f"{label} has no line end in its first {HEAD >> 10} KB", "give one row a line")
     delimiter = find_delimiter(sample)
     quoted = delimiter != "::" and not any(suffix.lower() in UNQUOTED for suffix in path.suffixes)
     return Layout(_header(head, delimiter, quoted, label), delimiter, quoted)
@@ -59,60 +81,135 @@ def find_delimiter(lines: Sequence[str]) -> str:
     return best if quality(best)[1] > 1 else ","
 
 
-def load(path: Path, packing: str | None, shape: Layout, columns: Sequence[str], label: str) -> pa.Table:
-    """The columns asked for, all as text. Raises DataRefused, with the line, where a row does not fit."""
+def read(path: Path, packing: str | None, shape: Layout, mapping: Mapping[str, str], label: str) -> Iterator[Part]:
+    """The columns of `mapping` (ours: theirs), all as text; a row with too few or too many cells is not read.
 
-    def parse(use_threads: bool) -> pa.Table:
-        with unpacked(path, packing, show=use_threads) as stream:
-            return parse_stream(stream, shape, columns, label, use_threads=use_threads)
-
-    try:
-        return parse(use_threads=True)
-    except pa.ArrowInvalid as error:
-        if "UTF8" in str(error):
-            raise _not_utf8(path, packing, label) from error
-    try:
-        # Only the serial parser knows which row it stands at.
-        return parse(use_threads=False)
-    except pa.ArrowInvalid as error:
-        raise DataRefused(f"{label} is damaged or cut short{explain(error)}") from error
+    Raises DataRefused where the file as a whole is no table in UTF-8."""
+    with unpacked(path, packing, show=True) as stream:
+        yield from read_stream(stream, shape, mapping, label)
 
 
-def parse_stream(
-    stream: IO[bytes], shape: Layout, columns: Sequence[str], label: str, *, use_threads: bool = True
-) -> pa.Table:
-    """As `load`, from a stream of plain bytes. Raises pyarrow.ArrowInvalid where a row does not fit."""
-    parts = shape.change(blocks(stream)) if shape.change else blocks(stream)
+def read_stream(stream: IO[bytes], shape: Layout, mapping: Mapping[str, str], label: str) -> Iterator[Part]:
+    """As `read`, from a stream of plain bytes."""
+    parts = checked(shape.change(blocks(stream)) if shape.change else blocks(stream), label)
     delimiter = shape.delimiter
     if delimiter == "::":
         parts, delimiter = double_colons(parts), UNIT_SEPARATOR.decode()
-    source = BlockFile(parts)
-    table = pacsv.read_csv(
-        source,
-        read_options=pacsv.ReadOptions(
-            use_threads=use_threads, block_size=BLOCK, column_names=None if shape.has_header else shape.names
+    first, ragged = 1, Ragged(label)
+    for number, lines in enumerate(rows_together(parts, delimiter if shape.quoted else None, label)):
+        begins_with_names = shape.has_header and number == 0
+        ragged.first = first - begins_with_names
+        table = _parsed(lines, delimiter, shape, list(mapping.values()), begins_with_names, ragged)
+        part = ragged.around(table.rename_columns(list(mapping)), first)
+        first += part.cells.num_rows + part.unread.num_rows
+        yield part
+
+
+def _parsed(
+    lines: bytes, delimiter: str, shape: Layout, columns: list[str], begins_with_names: bool, ragged: "Ragged"
+) -> pa.Table:
+    options = (
+        # Only the serial parser knows at which row it stands.
+        pacsv.ReadOptions(
+            use_threads=False, block_size=len(lines) + 1, column_names=None if begins_with_names else shape.names
         ),
-        parse_options=pacsv.ParseOptions(
-            delimiter=delimiter, quote_char='"' if shape.quoted else False, newlines_in_values=shape.quoted
+        pacsv.ParseOptions(
+            delimiter=delimiter,
+            quote_char='"' if shape.quoted else False,
+            newlines_in_values=shape.quoted,
+            invalid_row_handler=ragged.note,
         ),
-        convert_options=pacsv.ConvertOptions(
-            include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string())
-        ),
+        pacsv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(columns, pa.string())),
     )
-    # Text behind a quote that is never closed would be swallowed up to the end of the file.
-    if shape.quoted and source.quotes % 2 and source.lines > table.num_rows + shape.has_header:
+    try:
+        return pacsv.read_csv(pa.BufferReader(lines), *options)
+    except pa.ArrowInvalid as error:
+        if ragged.is_full:
+            raise too_many_unread(ragged.label) from error
+        if "Empty CSV" in str(error):  # names and nothing else, or blank lines
+            return pa.table({name: pa.array([], pa.string()) for name in columns})
+        raise
+
+
+class Ragged:
+    """Rows with too few or too many cells. The parser leaves them out; they are kept here with their numbers."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.first = 1  # number of the first row that the parser sees
+        self._held: list[tuple[int, str, str]] = []
+        self._n_rows = self._n_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._n_rows > MOST_UNREAD or self._n_bytes > MOST_UNREAD_BYTES
+
+    def note(self, row: pacsv.InvalidRow) -> str:
+        problem = f"{row.actual_columns} cells, not {row.expected_columns}"
+        written = json.dumps({"line": row.text}, ensure_ascii=False)
+        self._held.append((self.first + row.number - 1, problem, written))
+        self._n_bytes += len(written)
+        self._n_rows += 1
+        return "error" if self.is_full else "skip"
+
+    def around(self, table: pa.Table, first: int) -> Part:
+        """The rows of a block and what was left out of it, all with their numbers."""
+        left_out, self._held = self._held, []
+        numbers_R = np.arange(first, first + table.num_rows + len(left_out))
+        if not left_out:
+            return Part(table, numbers_R, UNREAD.empty_table())
+        numbers_R = np.delete(numbers_R, [number - first for number, _, _ in left_out])
+        return Part(table, numbers_R, unread_table(*zip(*left_out, strict=True)))
+
+
+def rows_together(parts: Iterator[bytes], delimiter: str | None, label: str) -> Iterator[bytes]:
+    """Whole rows, about a block of them at a time; `delimiter` where cells may be quoted and hold newlines.
+
+    Arrow could cut a stream itself, but reads it in a thread of its own, which it does not end where reading stops
+    early: Python could not be left in peace then."""
+    rest = b""
+    for part in parts:
+        rest += part
+        end = _end_of_rows(rest, delimiter)
+        if end:
+            yield rest[:end]
+            rest = rest[end:]
+        if len(rest) > 2 * BLOCK:
+            raise too_long(label)
+    if b"\n" in rest.rstrip(b"\r\n") and _end_of_rows(rest + b"\n", delimiter) <= len(rest):
+        # The text behind it would be swallowed up to the end of the file.
         raise DataRefused(f"{label} is damaged: a quote is opened and never closed", "close it, or double the quote")
-    return table
+    if rest:
+        yield rest
 
 
-def explain(error: Exception) -> str:
-    """`, line 3: 2 columns expected, 1 found`, from the parser's words."""
-    said = str(error).splitlines()[0]
-    found = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", said)
-    if not found:
-        return f": {said}"
-    line, expected, got = found.groups()
-    return f"{f', line {line}' if line else ''}: {expected} columns expected, {got} found"
+def _end_of_rows(text: bytes, delimiter: str | None) -> int:
+    """Where the last row ends of those that end: behind the last newline that is not in a quoted cell; else 0."""
+    newline = b"\n" if b"\n" in text else b"\r"
+    if delimiter is None or b'"' not in text:
+        return text.rfind(newline) + 1
+    byte_B = np.frombuffer(text, dtype=np.uint8)
+    quote_Q = np.flatnonzero(byte_B == ord('"'))
+    opening = quote_Q[::2]
+    before = byte_B[opening[opening > 0] - 1]
+    if not np.isin(before, np.frombuffer(f'\n\r"{delimiter}'.encode(), dtype=np.uint8)).all():
+        return _end_of_rows_slowly(text, delimiter, newline)
+    # Each quote of odd number opens a cell or is the second of a pair: a newline behind an even number is in no cell.
+    newline_N = np.flatnonzero(byte_B == newline[0])
+    outside_N = newline_N[np.searchsorted(quote_Q, newline_N) % 2 == 0]
+    return int(outside_N[-1]) + 1 if len(outside_N) else 0
+
+
+def _end_of_rows_slowly(text: bytes, delimiter: str, newline: bytes) -> int:
+    """As `_end_of_rows`, where there are quotes within cells, which mean nothing."""
+    mark = re.escape(delimiter.encode())
+    quoted = re.compile(rb"(?:\A|(?<=[\n\r]|" + mark + rb'))"(?:[^"]++|"")*+(?:"|\Z)')
+    limit = len(text)
+    for cell in reversed([*quoted.finditer(text)]):
+        if (end := text.rfind(newline, cell.end(), limit)) >= 0:
+            return end + 1
+        limit = cell.start()
+    return text.rfind(newline, 0, limit) + 1
 
 
 def _split(lines: Sequence[str], delimiter: str, quoted: bool) -> list[list[str]]:
@@ -144,33 +241,3 @@ def _header(head: bytes, delimiter: str, quoted: bool, label: str) -> tuple[str,
     text = io.StringIO(head.decode("utf-8", errors="replace"), newline="")
     lines = [line for line in text if line.strip()]
     return tuple(_split(lines[: SAMPLE_LINES if quoted else 1], delimiter, quoted)[0])
-
-
-def _refuse_other_than_text(head: bytes, label: str) -> None:
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataRefused(f"{label} is UTF-16, not UTF-8", "convert it: iconv -f utf-16 -t utf-8 OLD > NEW")
-    if head.startswith(b"PK\x03\x04"):
-        raise DataRefused(f"{label} is a zip archive or a spreadsheet, not a table", "unpack it, or save it as CSV")
-    if b"\0" in head:
-        raise DataRefused(f"{label} is not text", "give CSV, TSV, JSONL or Parquet, with the extension that fits")
-
-
-def _not_utf8(path: Path, packing: str | None, label: str) -> DataRefused:
-    """Names the first bad byte and its line."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    line = 1
-    with unpacked(path, packing) as stream:
-        for block in blocks(stream):
-            try:
-                decoder.decode(block)
-            except UnicodeDecodeError as error:
-                return encoding_refusal(
-                    label, line + error.object[: error.start].count(b"\n"), error.object[error.start]
-                )
-            line += block.count(b"\n")
-    return encoding_refusal(label, line, None)
-
-
-def encoding_refusal(label: str, line: int, byte: int | None) -> DataRefused:
-    what = f"byte 0x{byte:02x} in line {line}" if byte is not None else f"line {line}"
-    return DataRefused(f"{label} is not UTF-8: {what}", "convert it: iconv -f latin1 -t utf-8 OLD > NEW")

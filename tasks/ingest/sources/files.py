@@ -3,75 +3,108 @@
 import lzma
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tasks.errors import ConfigError, DataRefused, EncoreError, RunFailed
+from tasks.errors import ConfigError, DataRefused, EncoreError, RunFailed, without_passwords
 from tasks.ingest.config import IngestConfig
-from tasks.ingest.progress import Progress
-from tasks.ingest.sources import delimited, jsonl, shape
-from tasks.ingest.sources.base import SourceFile, TableName, hash_file
+from tasks.ingest.sources import delimited, jsonl, parquet, remote
+from tasks.ingest.sources.base import Part, SourceFile, TableName, hash_file
 from tasks.ingest.sources.columns import feature_columns, map_columns, refuse_missing_header
 from tasks.ingest.sources.streams import COMPRESSIONS, compression, unpacked
+from tasks.store.store import Store
 
 DELIMITED = frozenset((".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", *delimited.UNQUOTED))
 JSON_LINES = frozenset((".jsonl", ".ndjson", ".json"))
 PARQUET = frozenset((".parquet", ".pq"))
+READ = DELIMITED | JSON_LINES | PARQUET
 
 
-def identify(config: IngestConfig) -> list[SourceFile]:
-    """Every file that the configuration names, hashed. Raises ConfigError, RunFailed or DataRefused."""
+def identify(config: IngestConfig, store: Store) -> list[SourceFile]:
+    """Every file that the configuration names, hashed: each once, in the order of the patterns, then by name.
+
+    Raises ConfigError, RunFailed or DataRefused."""
     tables: tuple[tuple[TableName, tuple[str, ...]], ...] = (
         ("interactions", config.interactions),
         ("users", config.users),
         ("items", config.items),
     )
-    return [_identified(table, path) for table, patterns in tables for path in find(patterns)]
+    return [file for table, patterns in tables for file in _files(table, patterns, config.dataset, store)]
 
 
-def find(patterns: tuple[str, ...]) -> list[Path]:
-    """The files behind paths, globs and folders: each once, in the order of the patterns, then by name."""
-    found: dict[tuple[int, int], Path] = {}
+def _files(table: TableName, patterns: tuple[str, ...], dataset: str, store: Store) -> list[SourceFile]:
+    found: dict[Hashable, SourceFile] = {}
     for pattern in patterns:
-        with _explained(pattern):
-            for path in _matching(pattern):
-                status = path.stat()
-                found.setdefault((status.st_dev, status.st_ino), path)
+        if pattern.startswith(remote.SCHEME):
+            found |= {
+                file.label: file
+                for file in remote.identify(table, pattern, dataset, store, READ)
+                if file.label not in found
+            }
+            continue
+        for place, path in _places(pattern):
+            if place not in found:
+                found[place] = _identified(table, path)
     return list(found.values())
 
 
-def read(file: SourceFile, config: IngestConfig) -> pa.Table:
-    """The file in our columns. Every way in which it can be bad becomes one line that names the file."""
+def find(patterns: tuple[str, ...]) -> list[Path]:
+    """The files of this machine behind paths, globs and folders: each once."""
+    found: dict[tuple[int, int], Path] = {}
+    for pattern in patterns:
+        for place, path in _places(pattern):
+            found.setdefault(place, path)
+    return list(found.values())
+
+
+def _places(pattern: str) -> list[tuple[tuple[int, int], Path]]:
+    """Each file and where it stands on the disk: two names of it are one file."""
+    with explained(pattern):
+        return [((path.stat().st_dev, path.stat().st_ino), path) for path in _matching(pattern)]
+
+
+def read(file: SourceFile, given: Mapping[str, str]) -> Iterator[Part]:
+    """The file under our names; `given` is the user's mapping. Every way in which it can be bad becomes one line that
+    names it."""
     assert file.path is not None
-    with _explained(file.label):
-        raw, mapping = _raw(file.path, file.table, config.columns, file.label)
-        if _stamp(file.path) != file.stamp:
-            raise RunFailed(f"{file.label} changed while it was read", "run again once it is complete")
-    if raw.num_rows == 0:
+    n_rows = 0
+    with explained(file.label, file):
+        for part in _parts(file.path, file.table, given, file.label):
+            n_rows += part.cells.num_rows + part.unread.num_rows
+            yield part
+        _refuse_change(file)
+    if n_rows == 0:
         raise DataRefused(f"{file.label} is empty: it has columns and no rows")
-    return (shape.interactions if file.table == "interactions" else shape.features)(raw, mapping, file.label)
+
+
+def _refuse_change(file: SourceFile) -> None:
+    assert file.path is not None
+    if stamp(file.path) != file.stamp:
+        raise RunFailed(f"{file.label} changed while it was read", "run again once it is complete")
 
 
 def _identified(table: TableName, path: Path) -> SourceFile:
-    with _explained(str(path)):
-        stamp = _stamp(path)
-        if stamp[0] == 0:
+    with explained(str(path)):
+        size_and_time = stamp(path)
+        if size_and_time[0] == 0:
             raise DataRefused(f"{path} is empty")
-        return SourceFile(table, str(path), hash_file(path), path, stamp)
+        return SourceFile(table, str(path), hash_file(path), path, size_and_time)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: shows a file that changes under us."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _matching(pattern: str) -> list[Path]:
     if "://" in pattern:
-        raise ConfigError(f"{pattern} is a URL, and only files on this machine are read", "copy it here first")
+        raise ConfigError(
+            f"{without_passwords(pattern)} is a URL that is not read", "give s3://…, or copy it here first"
+        )
     path = Path(pattern).expanduser()
     if path.is_dir():
         files = _data_files(path)
@@ -107,7 +140,7 @@ def _data_files(folder: Path) -> list[Path]:
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         paths = [Path(here, name) for name in names if not name.startswith((".", "_"))]
-        files += [path for path in paths if _extension(path) in DELIMITED | JSON_LINES | PARQUET and path.is_file()]
+        files += [path for path in paths if _extension(path) in READ and path.is_file()]
     return sorted(files)
 
 
@@ -127,28 +160,26 @@ def _extension(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _raw(path: Path, table: TableName, given: dict[str, str], label: str) -> tuple[pa.Table, dict[str, str]]:
-    """The file's columns as they are, and which of them is which of ours (ours: theirs)."""
+def _parts(path: Path, table: TableName, given: Mapping[str, str], label: str) -> Iterator[Part]:
     packing = compression(path)
-    extension = _format(path, packing)
+    extension = format_of(path, packing)
+
+    def mapping_of(names: Sequence[str]) -> dict[str, str]:
+        return _mapping(names, table, given, label)
+
     if extension in PARQUET:
         if packing is not None:
             raise DataRefused(f"{label} is Parquet packed once more", "unpack it: Parquet is compressed inside")
-        raw, mapping = _parquet(path, table, given, label)
-    elif extension in JSON_LINES:
-        raw = jsonl.load(path, packing, label)
-        mapping = _mapping(raw.column_names, table, given, label)
-    else:
-        layout = delimited.layout(path, packing, label)
-        refuse_missing_header(layout.names, table, given, label)
-        mapping = _mapping(layout.names, table, given, label)
-        raw = delimited.load(path, packing, layout, list(mapping.values()), label)
-    return raw, mapping
+        return parquet.read(path, mapping_of)
+    if extension in JSON_LINES:
+        return jsonl.read(path, packing, mapping_of, label, whole=table != "interactions")
+    layout = delimited.layout(path, packing, label)
+    refuse_missing_header(layout.names, table, given, label)
+    return delimited.read(path, packing, layout, mapping_of(layout.names), label)
 
 
-def _mapping(
-    names: "tuple[str, ...] | list[str]", table: TableName, given: dict[str, str], label: str
-) -> dict[str, str]:
+def _mapping(names: Sequence[str], table: TableName, given: Mapping[str, str], label: str) -> dict[str, str]:
+    """Ours: theirs, of the columns that are read."""
     mapping = map_columns(names, table, given, label)
     chosen = list(mapping.values()) if table == "interactions" else list(names)
     if double := sorted({name for name in chosen if list(names).count(name) > 1}):
@@ -156,10 +187,10 @@ def _mapping(
     return mapping if table == "interactions" else feature_columns(names, mapping, label)
 
 
-def _format(path: Path, packing: str | None) -> str:
+def format_of(path: Path, packing: str | None) -> str:
     """The extension, or for a name that tells nothing the one that fits the content."""
     extension = _extension(path)
-    if extension in DELIMITED | JSON_LINES | PARQUET:
+    if extension in READ:
         return extension
     with unpacked(path, packing) as stream:
         head = stream.read(1 << 12)
@@ -168,33 +199,27 @@ def _format(path: Path, packing: str | None) -> str:
     return ".jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") else ".csv"
 
 
-def _parquet(path: Path, table: TableName, given: dict[str, str], label: str) -> tuple[pa.Table, dict[str, str]]:
-    """Only the columns that are needed, one row group after another."""
-    with pq.ParquetFile(path) as file, Progress(f"reading {path.name}", path.stat().st_size) as progress:
-        names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
-        mapping = _mapping(names, table, given, label)
-        groups = []
-        for index in range(file.num_row_groups):
-            groups.append(file.read_row_group(index, columns=list(mapping.values())))
-            progress.advance(path.stat().st_size // file.num_row_groups)
-        return pa.concat_tables(groups) if groups else file.schema_arrow.empty_table(), mapping
-
-
 @contextmanager
-def _explained(label: str) -> Iterator[None]:
-    """Says in one line, with the file's name, what the libraries below say in their own ways."""
+def explained(label: str, file: SourceFile | None = None) -> Iterator[None]:
+    """Says in one line, with the file's name, what the libraries below say in their own ways. What goes wrong in a
+    `file` that changed meanwhile is no fault of its data."""
     try:
         yield
-    except EncoreError:
-        raise
-    except FileNotFoundError as error:
-        raise RunFailed(f"{label} vanished while it was read", "run again") from error
-    except PermissionError as error:
-        raise RunFailed(
-            f"no permission to read {error.filename or label}", "give this user the right to read it"
-        ) from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise RunFailed(f"{label} could not be read: {error.strerror}") from error
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataRefused(f"{label} is damaged or cut short: {reason}") from error
+    except (EncoreError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError, pa.ArrowException) as error:
+        if file is not None and not isinstance(error, RunFailed):
+            with explained(label):
+                _refuse_change(file)
+        if isinstance(error, EncoreError):
+            raise
+        raise _in_one_line(error, label) from error
+
+
+def _in_one_line(error: Exception, label: str) -> EncoreError:
+    if isinstance(error, FileNotFoundError):
+        return RunFailed(f"{label} vanished while it was read", "run again")
+    if isinstance(error, PermissionError):
+        return RunFailed(f"no permission to read {error.filename or label}", "give this user the right to read it")
+    if isinstance(error, OSError) and error.errno is not None:
+        return RunFailed(f"{label} could not be read: {error.strerror}")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return DataRefused(f"{label} is damaged or cut short: {reason}")

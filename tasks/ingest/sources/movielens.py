@@ -7,7 +7,9 @@ mirror the user has set up. The wheel is only unzipped, never installed or impor
 import os
 import sys
 import zipfile
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -15,8 +17,8 @@ import pyarrow.compute as pc
 
 from tasks.errors import DataRefused, RunFailed
 from tasks.ingest.config import IngestConfig
-from tasks.ingest.sources import delimited, shape
-from tasks.ingest.sources.base import SourceFile, TableName, identity
+from tasks.ingest.sources import delimited
+from tasks.ingest.sources.base import Part, SourceFile, TableName, identity
 from tasks.ingest.sources.delimited import Layout
 from tasks.ingest.sources.download import Checksum, fetch_url, fetch_wheel
 from tasks.ingest.sources.streams import from_latin1
@@ -139,17 +141,13 @@ def identify(config: IngestConfig) -> list[SourceFile]:
     ]
 
 
-def read(file: SourceFile, config: IngestConfig, store: Store) -> pa.Table:
+def read(file: SourceFile, config: IngestConfig, store: Store) -> Iterator[Part]:
     """One table of the archive, which is fetched if it is not here. Raises DownloadFailed where that fails."""
     archive = ARCHIVES[config.source]
     path = store.path(f"downloads/{archive.name}")
     fetch(archive, path)
-    raw = read_member(path, archive.members[file.table])
-    mapping = archive.members[file.table].mapping
-    if file.table == "interactions":
-        return shape.interactions(raw, mapping, file.label)
-    table = shape.features(raw, mapping, file.label)
-    return _movies(table, config.source) if file.table == "items" else table
+    for part in read_member(path, archive.members[file.table]):
+        yield replace(part, cells=_movies(part.cells, config.source)) if file.table == "items" else part
 
 
 def fetch(archive: Archive, path: Path) -> None:
@@ -162,17 +160,16 @@ def fetch(archive: Archive, path: Path) -> None:
         print(TERMS, file=sys.stderr)
 
 
-def read_member(path: Path, member: Member) -> pa.Table:
+def read_member(path: Path, member: Member) -> Iterator[Part]:
     """One file of a zip archive, read in place: nothing is written outside it, whatever its members are called."""
     try:
         with zipfile.ZipFile(path) as archive:
             refuse_escaping(archive.namelist(), path.name)
             with archive.open(member.path) as stream:
-                columns = list(dict.fromkeys(member.mapping.values()))
-                return delimited.parse_stream(stream, member.layout, columns, member.path)
+                yield from delimited.read_stream(stream, member.layout, member.mapping, member.path)
     except FileNotFoundError as error:
         raise RunFailed(f"{path} vanished while it was read", "run again") from error
-    except (zipfile.BadZipFile, KeyError, pa.ArrowInvalid, EOFError) as error:
+    except (zipfile.BadZipFile, KeyError, pa.ArrowInvalid, EOFError, zlib.error) as error:
         raise DataRefused(f"{path.name} is damaged: {str(error).splitlines()[0]}", f"delete {path}") from error
 
 

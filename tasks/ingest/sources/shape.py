@@ -1,42 +1,107 @@
-"""From a file's own columns to our tables."""
+"""From the parts of a file, under our names, to our tables.
 
-from collections.abc import Callable, Mapping
+R rows of a part
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.errors import ConfigError, DataRefused
+from tasks.errors import ConfigError, DataRefused, RunFailed
 from tasks.ingest.sources import cells
-from tasks.schema import STAGED_INTERACTIONS, TIME
+from tasks.ingest.sources.base import Block, Part, unread_table
+from tasks.ingest.sources.instants import Clock
+from tasks.schema import INTERACTIONS
 
 T = TypeVar("T")
+STREAMED = pa.schema(
+    [field.with_type(cells.WORDS) if pa.types.is_string(field.type) else field for field in INTERACTIONS]
+)
+"""INTERACTIONS as they are handed on: text as dictionaries."""
 
 
-def interactions(raw: pa.Table, mapping: Mapping[str, str], label: str = "the log") -> pa.Table:
-    """STAGED_INTERACTIONS; `mapping` is ours: theirs. Raises ConfigError where a column's type does not fit."""
-    n_rows = raw.num_rows
-    rating, bad_rating = _optional(raw, mapping, "rating", cells.ratings, label)
-    timestamp, bad_timestamp = _optional(raw, mapping, "timestamp", cells.timestamps, label)
-    columns = [
-        _as(cells.id_text, raw[mapping["user_id"]], "user_id", label),
-        _as(cells.id_text, raw[mapping["item_id"]], "item_id", label),
-        rating if rating is not None else pa.nulls(n_rows, pa.float64()),
-        timestamp if timestamp is not None else pa.nulls(n_rows, TIME),
-        pa.array(np.arange(1, n_rows + 1, dtype=np.int64)),
-        cells.unparsed(bad_rating, bad_timestamp, n_rows),
-    ]
-    return pa.table(columns, schema=STAGED_INTERACTIONS)
+def interactions(parts: Iterable[Part], label: str) -> Iterator[Block]:
+    """The log, block by block; the unit of its instants is found in the first one.
+
+    Raises ConfigError where a column's type cannot be what it is mapped to."""
+    clock = Clock()
+    for part in parts:
+        yield _block(part, clock, label)
 
 
-def features(raw: pa.Table, mapping: Mapping[str, str], label: str = "the features") -> pa.Table:
-    """The columns of `mapping` (ours: theirs), all as text, null where empty; the first is the id."""
-    id_name = next(iter(mapping))
-    converted = {
-        ours: _as(cells.id_text if ours == id_name else cells.text, raw[theirs], ours, label)
-        for ours, theirs in mapping.items()
+def features(parts: Iterable[Part], label: str, most_bytes: int) -> pa.Table:
+    """A table of users or items, all as text, null where empty; the first column is the id.
+
+    It is held whole, as all who read it do: RunFailed where that takes more than `most_bytes`. Raises DataRefused at
+    the first row that cannot be read."""
+    tables: list[pa.Table] = []
+    n_bytes = 0
+    for part in parts:
+        for bad in part.unread.slice(0, 1).to_pylist():
+            raise DataRefused(f"{label} is damaged or cut short, row {bad['source_row']}: {bad['problem']}")
+        tables.append(_features(part.cells, label))
+        n_bytes += tables[-1].nbytes
+        if n_bytes > most_bytes:
+            raise RunFailed(
+                f"{label} takes more than {most_bytes >> 20} MB, too much for a table of users or items",
+                "raise --memory_gb, or leave out the columns that no model reads",
+            )
+    return pa.concat_tables(tables, promote_options="default") if tables else pa.table({})
+
+
+def _features(raw: pa.Table, label: str) -> pa.Table:
+    id_name, *others = raw.column_names
+    ids = _as(cells.words, raw[id_name], id_name, label).cast(pa.string())
+    return pa.table({id_name: ids, **{name: _as(cells.text, raw[name], name, label) for name in others}})
+
+
+def _block(part: Part, clock: Clock, label: str) -> Block:
+    raw, n_rows = part.cells, part.cells.num_rows
+    problems = []
+    columns = {}
+    readers: dict[str, Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, pa.ChunkedArray | None]]] = {
+        "user_id": _words,
+        "item_id": _words,
+        "rating": cells.ratings,
+        "timestamp": clock.read,
+        "event": _words,
     }
-    return pa.table(converted)
+    for field, read in readers.items():
+        if field not in raw.column_names:
+            columns[field] = pa.chunked_array([pa.nulls(n_rows, STREAMED.field(field).type)])
+            continue
+        columns[field], bad = _as(read, raw[field], field, label)
+        if bad is not None:
+            problems.append(bad)
+    rows = pa.table({**columns, "source_row": pa.array(part.numbers_R)}, schema=STREAMED)
+    if not problems:
+        return Block(rows, part.unread)
+    return _parted(rows, part, cells.joined(problems))
+
+
+def _words(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, None]:
+    return cells.words(column), None
+
+
+def _parted(rows: pa.Table, part: Part, problem_R: pa.ChunkedArray) -> Block:
+    """Without the rows that have a problem: they go among the unread, with the cells as they came."""
+    is_bad = pc.is_valid(problem_R)
+    bad, raw = rows.filter(is_bad), part.cells.filter(is_bad)
+    shown = {
+        # Ids as they would be staged, so that a person is found by the same id everywhere.
+        name: (bad if pa.types.is_dictionary(bad[name].type) else raw)[name].cast(pa.string()).to_pylist()
+        for name in bad.column_names
+        if name in raw.column_names
+    }
+    written = [
+        json.dumps(dict(zip(shown, row, strict=True)), ensure_ascii=False) for row in zip(*shown.values(), strict=True)
+    ]
+    unread = unread_table(bad["source_row"].to_pylist(), problem_R.filter(is_bad).to_pylist(), written)
+    both = pa.concat_tables([part.unread, unread])
+    return Block(rows.filter(pc.invert(is_bad)), both.sort_by("source_row") if part.unread.num_rows else unread)
 
 
 def _as(convert: Callable[[pa.ChunkedArray], T], column: pa.ChunkedArray, field: str, label: str) -> T:
@@ -49,13 +114,3 @@ def _as(convert: Callable[[pa.ChunkedArray], T], column: pa.ChunkedArray, field:
         ) from error
     except pa.ArrowInvalid as error:
         raise DataRefused(f"the column for {field} in {label} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _optional(
-    raw: pa.Table,
-    mapping: Mapping[str, str],
-    field: str,
-    convert: Callable[[pa.ChunkedArray], tuple[pa.ChunkedArray, pa.ChunkedArray]],
-    label: str,
-) -> tuple[pa.ChunkedArray | None, pa.ChunkedArray | None]:
-    return _as(convert, raw[mapping[field]], field, label) if field in mapping else (None, None)

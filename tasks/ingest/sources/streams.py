@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import pyarrow as pa
 
+from tasks.errors import DataRefused
 from tasks.ingest.progress import Progress
 from tasks.ingest.sources.base import BLOCK
 
@@ -61,6 +62,50 @@ def blocks(stream: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def checked(parts: Iterator[bytes], label: str) -> Iterator[bytes]:
+    """The blocks of a text. Raises DataRefused at the first byte that is not UTF-8, and at a zero byte."""
+    n_newlines, cut = 0, b""  # cut: a character whose other half is in the next block
+    for part in parts:
+        refuse_other_than_text(part, label)
+        if cut or not part.isascii():
+            cut = _cut_character(cut + part, n_newlines, label)
+        n_newlines += part.count(b"\n")
+        yield part
+    if cut:
+        raise encoding_refusal(label, 1 + n_newlines, cut[0])
+
+
+def refuse_other_than_text(head: bytes, label: str) -> None:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataRefused(f"{label} is UTF-16, not UTF-8", "convert it: iconv -f utf-16 -t utf-8 OLD > NEW")
+    if head.startswith(b"PK\x03\x04"):
+        raise DataRefused(f"{label} is a zip archive or a spreadsheet, not a table", "unpack it, or save it as CSV")
+    if b"\0" in head:
+        raise DataRefused(f"{label} is not text", "give CSV, TSV, JSONL or Parquet, with the extension that fits")
+
+
+def _cut_character(data: bytes, n_newlines: int, label: str) -> bytes:
+    """The bytes at the end that are not yet a character. Raises DataRefused where others are none."""
+    try:
+        _, n_read = codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError as error:
+        raise encoding_refusal(label, 1 + n_newlines + data[: error.start].count(b"\n"), data[error.start]) from error
+    return data[n_read:]
+
+
+def encoding_refusal(label: str, line: int, byte: int) -> DataRefused:
+    return DataRefused(
+        f"{label} is not UTF-8: byte 0x{byte:02x} in line {line}", "convert it: iconv -f latin1 -t utf-8 OLD > NEW"
+    )
+
+
+def too_long(label: str) -> DataRefused:
+    return DataRefused(
+        f"{label} has a line of more than {2 * BLOCK >> 20} MB",
+        "end every row with a newline, and close every quote",
+    )
+
+
 def double_colons(parts: Iterator[bytes]) -> Iterator[bytes]:
     """`::` as one character, which is what a CSV parser can split at."""
     held = b""
@@ -75,38 +120,6 @@ def double_colons(parts: Iterator[bytes]) -> Iterator[bytes]:
 def from_latin1(parts: Iterator[bytes]) -> Iterator[bytes]:
     """Latin-1 as UTF-8; only for archives that are known to be Latin-1."""
     return (part.decode("latin-1").encode() for part in parts)
-
-
-class BlockFile(io.RawIOBase):
-    """A readable file over blocks of bytes. Counts quotes and lines on the way, which tells an unclosed quote."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._rest = memoryview(b"")
-        self._last = b"\n"
-        self._newlines = 0
-        self.quotes = 0
-
-    @property
-    def lines(self) -> int:
-        return self._newlines + (self._last != b"\n")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            part = next(self._parts, None)
-            if part is None:
-                return 0
-            self._rest = memoryview(part)
-            self._newlines += part.count(b"\n")
-            self.quotes += part.count(b'"')
-            self._last = part[-1:] or self._last
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
 
 
 class _Counted(io.RawIOBase):

@@ -4,6 +4,7 @@ Items belong to clusters (genres), users have one to three tastes among them. Wi
 many are rare; clusters rise and fall over the year; users arrive over time and differ in how active they are.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.ingest.config import IngestConfig
-from tasks.ingest.sources.base import SourceFile, TableName, identity
-from tasks.schema import STAGED_INTERACTIONS, TIME
+from tasks.ingest.sources.base import BLOCK_ROWS, Block, SourceFile, TableName, identity
+from tasks.ingest.sources.shape import STREAMED
+from tasks.schema import INTERACTIONS, TIME, UNREAD
 
 # U users, I items, T clusters, N interactions of a chunk
 
@@ -80,19 +82,23 @@ def identify(config: IngestConfig) -> list[SourceFile]:
 
 
 def read(file: SourceFile, config: IngestConfig) -> pa.Table:
+    """Users or items."""
     world = draw_world(config.users_count, config.items_count, config.seed)
-    if file.table == "users":
-        return draw_users(world, config.seed)
-    if file.table == "items":
-        return draw_items(world, config.seed)
-    return draw_interactions(world, config.rows, config.seed)
+    return draw_users(world, config.seed) if file.table == "users" else draw_items(world, config.seed)
+
+
+def read_log(config: IngestConfig) -> Iterator[Block]:
+    """The interactions: drawn as a whole, 17 bytes a row and 8 for their order, and named block by block."""
+    world = draw_world(config.users_count, config.items_count, config.seed)
+    for rows in draw_interactions(world, config.rows, config.seed):
+        yield Block(rows, UNREAD.empty_table())
 
 
 def draw_log(rows: int, users_count: int, items_count: int, seed: int) -> dict[TableName, pa.Table]:
     """The three tables; equal arguments give equal tables."""
     world = draw_world(users_count, items_count, seed)
     return {
-        "interactions": draw_interactions(world, rows, seed),
+        "interactions": pa.concat_tables(draw_interactions(world, rows, seed)).cast(INTERACTIONS),
         "users": draw_users(world, seed),
         "items": draw_items(world, seed),
     }
@@ -123,8 +129,8 @@ def draw_world(users_count: int, items_count: int, seed: int) -> World:
     )
 
 
-def draw_interactions(world: World, rows: int, seed: int) -> pa.Table:
-    """STAGED_INTERACTIONS in the order of time. Users seldom repeat an item unless there are too few items."""
+def draw_interactions(world: World, rows: int, seed: int) -> Iterator[pa.Table]:
+    """INTERACTIONS in the order of time. Users seldom repeat an item unless there are too few items."""
     rng = _stream(seed, "interactions")
     n_users = len(world.activity_U)
     count_U = rng.multinomial(rows, world.activity_U / world.activity_U.sum())
@@ -146,15 +152,18 @@ def draw_interactions(world: World, rows: int, seed: int) -> pa.Table:
         rating[part] = _draw_ratings(world, user_N, item_N, rng)
         first = last
     order = np.argsort(second, kind="stable")
-    columns = [
-        _names(n_users).take(pa.array(user[order])),
-        _names(len(world.cluster_I)).take(pa.array(item[order])),
-        pa.array(rating[order].astype(np.float64)),
-        pa.array(second[order] * 10**6).cast(pa.timestamp("us")).cast(TIME),
-        pa.array(np.arange(1, rows + 1, dtype=np.int64)),
-        pa.nulls(rows, pa.string()),
-    ]
-    return pa.table(columns, schema=STAGED_INTERACTIONS)
+    names = _names(n_users), _names(len(world.cluster_I))
+    for start in range(0, rows, BLOCK_ROWS):
+        here = order[start : start + BLOCK_ROWS]
+        columns = [
+            pa.DictionaryArray.from_arrays(pa.array(user[here]), names[0]),
+            pa.DictionaryArray.from_arrays(pa.array(item[here]), names[1]),
+            pa.array(rating[here].astype(np.float64)),
+            pa.array(second[here] * 10**6).cast(pa.timestamp("us")).cast(TIME),
+            pa.nulls(len(here), STREAMED.field("event").type),
+            pa.array(np.arange(start + 1, start + 1 + len(here), dtype=np.int64)),
+        ]
+        yield pa.table(columns, schema=STREAMED)
 
 
 def draw_users(world: World, seed: int) -> pa.Table:
