@@ -98,8 +98,17 @@ def _failed(error: EncoreError, result_file: str | None, status: int | None = No
     content = {**getattr(error, "result", {}), "error": told}
     if report := getattr(error, "report", None):
         content["error"]["report"] = report
+    _let_go(sys.exception())
     written = _write_result(content, result_file)
     return written or (error.exit_status if status is None else status)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empties the frames that an error came through: Prefect keeps it until Python ends, and a connection of DuckDB
+    that lives by then is reported as a leak, many lines below the one that counts."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _write_result(content: dict[str, Any], result_file: str | None) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
 
 from flows.commands import COMMANDS, POSITIONAL
 from flows.config import CompareConfig, PipelineConfig, Settings
@@ -47,6 +48,7 @@ def read_options(flags: Mapping[str, str], config_file: str | None, command: str
     own = {name: values.pop(name) for name in list(values) if name in Settings.model_fields}
     try:
         config = kind.model_validate(values)
+        _refuse_limits_beside_a_suite(config, flags)
         return Options(config.resolved() if hasattr(config, "resolved") else config, Settings(**own).resolved())
     except ValidationError as error:
         raise ConfigError(*_explain(error, command)) from error
@@ -105,7 +107,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str,
 
 
 def _shown(value: Any) -> str:
-    if value is None or value == () or value == {} or value == "":
+    if value is None or value is PydanticUndefined or value == () or value == {} or value == "":
         return ""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -157,6 +159,14 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return {name: value for name, value in (content or {}).items() if value is not None}  # an empty section is none
 
 
+def _refuse_limits_beside_a_suite(config: Any, flags: Mapping[str, str]) -> None:
+    """A file of expectations takes the place of all limits: one that is typed beside it would do nothing."""
+    limits = sorted(name for name in flags if name.startswith("checks.") and name != "checks.suite")
+    if limits and config.checks.suite is not None:
+        told = f"--{limits[0]} has no effect beside checks.suite={config.checks.suite}"
+        raise ConfigError(told, "edit the limit in that file, or add --checks.suite=null")
+
+
 def _explain(error: ValidationError, command: str) -> tuple[str, str]:
     """One line for what is wrong first, and what to type instead."""
     first, more = error.errors()[0], error.error_count() - 1
@@ -168,6 +178,8 @@ def _explain(error: ValidationError, command: str) -> tuple[str, str]:
         return _unknown(place, name, also, command)
     if kind == "union_tag_invalid":
         return _unknown_model(given, command)
+    if kind == "missing" and name == POSITIONAL.get(command):
+        return f"encore {command} needs a {name}", f"write encore {command} {name.upper()}"
     if (kind, name) == ("missing", "models"):
         return "models is missing: nothing to compare", f"--models=NAME,NAME, of: {', '.join(sorted(MODELS))}"
     message = first["msg"].removeprefix("Value error, ")
@@ -186,6 +198,7 @@ def _spelt(place: Sequence[int | str]) -> str:
 def _unknown(place: Sequence[int | str], name: str, also: str, command: str) -> tuple[str, str]:
     """For a field that does not exist here: the nearest one, or the model or command that has it."""
     known = [option for option, _, _ in options_of(command)]
+    sections = sorted({option.partition(".")[0] for option in known if "." in option})
     if place[0] == "models":
         near = get_close_matches(str(place[-1]), model_class(str(place[2])).Config.model_fields, n=1)
         return f"{name}: {place[2]} has no such field", f"did you mean {near[0]}?" if near else MODELS_HINT
@@ -195,7 +208,7 @@ def _unknown(place: Sequence[int | str], name: str, also: str, command: str) -> 
         return f"encore {command} takes no options of one model", MODELS_HINT
     if name in PipelineConfig.model_fields:
         return f"encore {command} does not read {name}: it promotes and publishes nothing", "leave it out"
-    near = get_close_matches(name, known, n=1) or get_close_matches(
+    near = get_close_matches(name, [*sections, *known], n=1) or get_close_matches(
         str(place[-1]), [k.split(".")[-1] for k in known], n=1
     )
     return f"unknown option {name}{also}", f"did you mean {near[0]}?" if near else f"see encore {command} --help"

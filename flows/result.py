@@ -76,7 +76,7 @@ def make_result(
         "recommendations": f"{lists}/recommendations.parquet",
         "published": published(store, config.dataset),
         "quarantine": dict(valid.reasons),
-        "warnings": list(valid.warnings),
+        "warnings": [*valid.warnings, *store.manifest(f"prepared/{parts.key}")["notes"]],
         "audit": audit,
         "report": valid.report,
         "kept": training["kept"],

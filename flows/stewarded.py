@@ -29,9 +29,10 @@ MEANING = {
 
 def print_quarantine(result: dict[str, Any]) -> None:
     """The listing, and what was exported or taken in."""
-    console = Console()
+    console = Console(soft_wrap=True)  # paths and commands stay whole, to be copied
     waiting = result["rows"] - result["taken"]
-    told = f"{result['rows']:,} rows of {result['dataset']} are in quarantine"
+    told = f"{_rows(result['rows'])} of {result['dataset']} {'is' if result['rows'] == 1 else 'are'} in quarantine"
+    told += f' by a reason that holds "{result["reason"]}"' if result["reason"] is not None else ""
     console.print(Text(told + (f", {result['taken']:,} of them mended, {waiting:,} not" if result["taken"] else "")))
     if result["groups"]:
         table = Table(box=None, pad_edge=False)
@@ -46,7 +47,7 @@ def print_quarantine(result: dict[str, Any]) -> None:
     if (more := result["n_groups"] - len(result["groups"])) > 0:
         console.print(f"and {more:,} more of older nights or fewer rows")
     for night in result["refused_nights"]:
-        told = f"{night['rows']:,} rows of {night['sources']:,} files"
+        told = f"{_rows(night['rows'])} of {night['sources']:,} {'file' if night['sources'] == 1 else 'files'}"
         console.print(f"the night of {night['night'][:16].replace('T', ' ')} was refused as a whole: {told}")
     _show_moved(console, result)
 
@@ -55,19 +56,19 @@ def _show_moved(console: Console, result: dict[str, Any]) -> None:
     name = f"--ingest.name={result['dataset']}"
     if moved := result["exported"]:
         console.print(
-            Text(f"{moved['rows']:,} rows are in {moved['file']}: mend them there, leave quarantine_id as it is")
+            Text(f"{_rows(moved['rows'])} went to {moved['file']}: mend them there, leave quarantine_id as it is")
         )
         console.print(Text(f"then: encore quarantine {name} --take={moved['file']}"))
     elif moved := result["taken_now"]:
-        when = "wait already" if moved["before"] else "wait"
-        console.print(f"{moved['rows']:,} mended rows {when} for the next night in {moved['file']}")
+        when = "waiting already" if moved["before"] else "waiting"
+        console.print(Text(f"mended: {_rows(moved['rows'])}; {when} for the next night in {moved['file']}"))
     elif result["rows"] > result["taken"]:
         console.print(Text(f"to mend them: encore quarantine {name} --export=FILE.csv"))
 
 
 def print_erase(result: dict[str, Any]) -> None:
     """What was removed where, and what can no longer be had as it was."""
-    console, traces = Console(), result["traces"]
+    console, traces = Console(soft_wrap=True), result["traces"]
     if not traces:
         console.print("erased before; nothing is left")
         return
@@ -84,10 +85,13 @@ def print_erase(result: dict[str, Any]) -> None:
             f"can no longer be had as they were: snapshots {', '.join(one[:12] for one in lost['snapshots'])}"
         )
     if lost["versions"]:
+        told = f"no longer know the person, but still have learned from them: {', '.join(lost['versions'])}"
         console.print(
-            Text(f"no longer know the person, but still have learned from them: {', '.join(lost['versions'])}")
+            Text(f"{told}; until a version that has not is promoted: encore retrain, as for {result['dataset']}")
         )
     verb = "would be" if result["dry_run"] else "were"
     console.print(f"{len(traces):,} traces {verb} cleared; the source files are yours to clear")
-    told = "they count until a version that learned without them is promoted: encore retrain, as for "
-    console.print(Text(told + result["dataset"]))
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row" if n == 1 else f"{n:,} rows"

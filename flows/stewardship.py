@@ -53,7 +53,8 @@ def quarantine(config: QuarantineConfig, settings: Settings) -> dict[str, Any]:
             make_views(opened, dataset, found, config.reason)
         if config.export is not None:
             moved["exported"] = {"file": config.export, "rows": export(opened, config.export)}
-        return {"dataset": dataset, "data_dir": str(settings.data_dir), **listing(opened), **moved}
+        told = {"dataset": dataset, "data_dir": str(settings.data_dir), "reason": config.reason}
+        return {**told, **listing(opened), **moved}
 
 
 def erase(config: EraseConfig, settings: Settings) -> dict[str, Any]:

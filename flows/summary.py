@@ -72,9 +72,10 @@ def data_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [f"  look    {warning}" for warning in result["warnings"]]
     if rows["quarantined"]:
         first = max(reasons, key=lambda reason: reasons[reason])
-        more = f"; {len(reasons) - 1} more" if len(reasons) > 1 else ""
+        others = len(reasons) - 1
+        more = f" and {others} more {'reason' if others == 1 else 'reasons'}" if others else ""
         lines.append(
-            f"  {rows['quarantined']:,} of {rows['read']:,} rows are in quarantine: {reasons[first]:,} break "
+            f"  {rows['quarantined']:,} of {rows['read']:,} rows are in quarantine: {reasons[first]:,} by "
             f'"{first}"{more} (encore quarantine --ingest.name={result["dataset"]})'
         )
     return lines

@@ -13,7 +13,7 @@ from tasks.pairs_file import content_hash
 from tasks.store.atomic import write_json
 from tasks.store.keys import code_hash, make_key
 from tasks.store.store import Store
-from tasks.validate.ledger import plan
+from tasks.validate.ledger import plan, read_ledger
 
 STEPS = ("ingest", "validate", "split", "sample", "train", "floors", "evaluate", "promote", "record", "recommend")
 
@@ -30,11 +30,11 @@ def night_key(config: PipelineConfig, files: Sequence[SourceFile], store: Store)
     start = content_hash(weights, option, "a file that trainer.checkpoint.path named")
     code = [code_hash(module) for module in modules_used(config.model)]
     tonight = [(file.table, file.label, file.sha256) for file in files]
-    contents = plan(store, config.dataset, tonight, config.ingest.appends)
-    sources = [(table, sha256) for table, _, sha256 in contents]
-    return make_key(
-        "flows.retrain", config, sources, [content_hash(path, option) for option, path in named.items()], start, code
-    )
+    delivery = plan(store, config.dataset, tonight, config.ingest.appends)
+    sources = [(table, sha256) for table, _, sha256 in delivery.contents]
+    hashes = [content_hash(path, option) for option, path in named.items()]
+    # A file that repeats another one changes nothing, but there is a warning of it.
+    return make_key("flows.retrain", config, sources, delivery.repeated, hashes, start, code)
 
 
 def remember(store: Store, config: PipelineConfig, settings: Settings, key: str, result: dict[str, Any]) -> None:
@@ -45,10 +45,12 @@ def remember(store: Store, config: PipelineConfig, settings: Settings, key: str,
 
 
 def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key: str) -> dict[str, Any] | None:
-    """The result of an earlier night with this key, while all that it left behind is still there.
+    """The result of an earlier night with this key, while all that it left behind is still there, and its snapshot is
+    that of the last good night: else tonight's files take the place of others, and are judged beside them.
 
-    It names the champion of now: another configuration may have won since, or somebody may have moved the alias. Where
-    the champion was taken away, the night is not unchanged: it is the way to a new one.
+    Nor is a night unchanged where by now the feed has stopped and is refused for it; where that is a warning, the
+    result says so. It names the champion of now: another configuration may have won since, or somebody may have moved
+    the alias. Where the champion was taken away, the night is not unchanged: it is the way to a new one.
     """
     record = _record(store, config, key)
     if not record.is_file():
@@ -58,9 +60,10 @@ def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key
     if content["tracking_uri"] != without_passwords(settings.tracking_uri) or not _still_there(store, settings, result):
         return None
     champion = _champion(settings, result["model"]["name"])
-    if champion is None and result["model"]["champion"] is not None:
+    warnings = _warnings(store, config, settings, result)
+    if warnings is None or (champion is None and result["model"]["champion"] is not None):
         return None
-    return {**result, "model": {**result["model"], "champion": champion}}
+    return {**result, "model": {**result["model"], "champion": champion}, "warnings": warnings}
 
 
 def skipped(store: Store, result: dict[str, Any], started: float) -> dict[str, Any]:
@@ -86,6 +89,21 @@ def _still_there(store: Store, settings: Settings, result: dict[str, Any]) -> bo
         and run_exists(settings.tracking_uri, result["run_id"])
         and version_exists(settings.tracking_uri, result["model"]["name"], result["model"]["version"])
     )
+
+
+def _warnings(store: Store, config: PipelineConfig, settings: Settings, result: dict[str, Any]) -> list[str] | None:
+    """The earlier result's, and what the date adds to them. None where the night is another one, or is refused."""
+    from tasks.validate.result import sentence
+    from tasks.validate.silence import silent
+
+    ledger = read_ledger(store, config.dataset)
+    if not ledger.nights or ledger.nights[-1].snapshot.rpartition("/")[2] != result["snapshot"]:
+        return None
+    found = silent(ledger, config.checks, settings.night)
+    if any(finding.severity == "night" for finding in found):
+        return None
+    earlier = (one for one in result["warnings"] if not any(f'"{finding.expectation}"' in one for finding in found))
+    return [*earlier, *map(sentence, found)]
 
 
 def _champion(settings: Settings, name: str) -> str | None:

@@ -63,7 +63,7 @@ RATED_ROWS = pa.schema(
     [
         pa.field("user_idx", pa.int32(), nullable=False),
         pa.field("item_idx", pa.int32(), nullable=False),
-        pa.field("before_test", pa.bool_(), nullable=False),  # earlier than the user's first test row
+        pa.field("before_test", pa.bool_(), nullable=False),  # earlier than the user's first test row, or left out
         pa.field("place", pa.int64(), nullable=False),  # as in SPLIT_ROWS
     ]
 )

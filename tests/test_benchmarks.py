@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import sequences
+from benchmarks import _log, scale, sequences
 from benchmarks._split import read_split, write_split
 from benchmarks._workers import Figures, Ours
 from benchmarks.pairs import EXCLUDED
@@ -87,3 +87,35 @@ def test_every_model_is_in_the_benchmark_of_pairs_or_of_sequences():
 
 def _lists(rows: Ragged) -> list[list[int]]:
     return [rows.row(user).tolist() for user in range(len(rows))]
+
+
+def test_a_log_of_the_scale_benchmark_is_drawn_in_time_and_the_same_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(_log, "BLOCK", 1_000)
+    for name in ("a", "b"):
+        _log.write_log(tmp_path / name, 3_500)
+    log = pq.read_table(tmp_path / "a")
+    assert log.equals(pq.read_table(tmp_path / "b"))
+    assert log.num_rows == 3_500
+    assert (np.diff(log["timestamp"].to_numpy()) >= 0).all()
+    first, last = log["timestamp"][0].as_py(), log["timestamp"][-1].as_py()
+    assert last - first == pytest.approx(_log.SECONDS, rel=0.01)
+    _log.write_log(tmp_path / "next", 100, seed=1, begin=1.0, end=1.0 + scale.DAY)
+    assert pq.read_table(tmp_path / "next")["timestamp"][0].as_py() >= last
+
+
+def test_growth_is_the_exponent_of_seconds_over_rows() -> None:
+    def measured(rows: int, seconds: float) -> scale.Measured:
+        steps = {step: scale.Cost(seconds, 1.0, 1.0) for step in scale.STEPS}
+        return scale.Measured(rows, 1.0, steps, steps)
+
+    table = scale.slopes_table([measured(100, 1.0), measured(10_000, 10.0), measured(20_000, 40.0)])
+    assert [next(iter(column.cells)) for column in table.columns[1:]] == ["0.50", "2.00"]
+
+
+@pytest.mark.slow
+def test_every_step_of_the_scale_benchmark_finds_those_before_it_done(tmp_path: Path) -> None:
+    one = scale.measure(tmp_path, 5_000, memory_gb=1.0)
+    disk = [cost.disk_gb for cost in one.steps.values()]
+    assert disk == sorted(disk)
+    assert disk[0] > 0
+    assert (tmp_path / "data" / "lake" / "log" / "ledger.json").is_file()

@@ -41,7 +41,11 @@ class Pairs:
 
 
 def row_weights(data: TrainingData, weights: str) -> npt.NDArray[np.float32]:
-    """[R] what each row weighs, 1 on average: the data's own weights, times one over the rows of its user or item."""
+    """[R] what each row weighs, 1 on average: the data's own weights, times one over the rows of its user or item.
+
+    Raises ValueError for weights of other rows: kernels check no bounds."""
+    if data.weights_R is not None and len(data.weights_R) != data.n_rows:
+        raise ValueError(f"{len(data.weights_R)} weights beside {data.n_rows} rows: they are of other data")
     weight_R: FloatArray = np.ones(data.n_rows) if data.weights_R is None else data.weights_R.astype(np.float64)
     if weights == "user":
         weight_R = weight_R / data.histories.lengths_U[data.histories.users_R]

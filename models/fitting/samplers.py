@@ -69,15 +69,16 @@ class AliasTable:
         share_I = self.probability_I * len(weight_I)  # of slots: 1 on average
         keep_I, alias_I = np.minimum(share_I, 1.0), np.arange(len(weight_I))
         light, heavy = np.flatnonzero(share_I < 1), np.flatnonzero(share_I >= 1)
-        if len(light):
+        if len(light) and len(heavy):  # equal weights may all be rounded to just below 1
             # Light slots are filled up in order, each by the heavy item whose turn it is. A heavy item that has given
             # more than it had over gets its own slot filled by the next one.
             lacking, spare = np.cumsum(1 - share_I[light]), np.cumsum(share_I[heavy] - 1)
             before = np.concatenate([[0.0], lacking[:-1]])
             alias_I[light] = heavy[np.minimum(np.searchsorted(spare, before, side="right"), len(heavy) - 1)]
-            emptied_by = np.minimum(np.searchsorted(lacking, spare, side="left"), len(light) - 1)
+            given = np.concatenate([[0.0], lacking])  # by all heavy items: nothing while they have nothing over
+            emptied_by = np.minimum(np.searchsorted(given, spare, side="left"), len(light))
             # The last heavy item ends with exactly its own slot, but for rounding.
-            keep_I[heavy[:-1]] = np.clip(1 + spare[:-1] - lacking[emptied_by[:-1]], 0, 1)
+            keep_I[heavy[:-1]] = np.clip(1 + spare[:-1] - given[emptied_by[:-1]], 0, 1)
             alias_I[heavy[:-1]] = heavy[1:]
         self.slots_I2 = np.stack([np.minimum(np.rint(keep_I * 2**32), 2**32 - 1), alias_I], axis=1).astype(np.uint32)
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from models.bundle import BundleDamaged
 from models.forgetting import knows
 from tasks.erase.person import Person
+from tasks.ingest.sources.remote import FETCHED
 from tasks.store.atomic import write_json
-from tasks.store.engine import Engine, literal
+from tasks.store.engine import Engine, literal, named
 from tasks.store.reasons import kind
 from tasks.store.store import MANIFEST
 from tasks.store.traces import (
@@ -35,7 +36,7 @@ ANY = "any"  # for a folder that does not say which snapshot it was made from
 def find_kept(engine: Engine, person: Person, left: Collection[str]) -> list[Trace]:
     """All of them. `left` are the hashes of the snapshots that stay as they are: what was made from others goes, also
     where these are gone already."""
-    return [
+    found = [
         *_refused(engine, person),
         *_mended(engine, person),
         *_staged(engine, person),
@@ -46,11 +47,12 @@ def find_kept(engine: Engine, person: Person, left: Collection[str]) -> list[Tra
         *_nights(engine, person, left),
         *_pages(engine, person),
     ]
+    return [*found, *_fetched(engine, person)] if found else []
 
 
 def refused_rows(engine: Engine, path: Path, person: Person) -> Numbers:
     """The numbers of those rows of a quarantine, or of a staged file's unread rows, that name the person."""
-    source = f"read_parquet({literal(str(path))}, file_row_number=true, hive_partitioning=false)"
+    source = f"read_parquet({named(path)}, file_row_number=true, hive_partitioning=false)"
     user, line = "json_extract_string(row, '$.user_id')", "json_extract_string(row, '$.line')"
     # whatever may name the person, in SQL; whether it does, by one rule for all
     wanted = f"{user} = {literal(person.user_id)} OR contains({line}, {literal(person.user_id)})"
@@ -70,7 +72,7 @@ def _refused(engine: Engine, person: Person) -> Iterator[Trace]:
 def _clear_refused(engine: Engine, path: Path, gone: Numbers) -> None:
     manifest = read_json(path.with_name(MANIFEST))
     if manifest is not None:  # a night that was refused has none
-        source = f"read_parquet({literal(str(path))}, file_row_number=true, hive_partitioning=false)"
+        source = f"read_parquet({named(path)}, file_row_number=true, hive_partitioning=false)"
         left = f"file_row_number NOT IN ({', '.join(map(str, gone))})"
         sql = f"SELECT {kind(manifest['reasons'])} AS reason, count(*) AS n FROM {source} WHERE {left} GROUP BY ALL"
         reasons = {one["reason"]: one["n"] for one in engine.table(f"{sql} ORDER BY n DESC, reason").to_pylist()}
@@ -93,6 +95,14 @@ def _staged(engine: Engine, person: Person) -> Iterator[Trace]:
         refused = len(refused_rows(engine, unread, person)) if unread.is_file() else 0
         if refused or is_named(engine, folder, person.user_id):
             yield _trace(engine, "staging", folder, "removed", partial(remove, folder))
+
+
+def _fetched(engine: Engine, person: Person) -> Iterator[Trace]:
+    """Objects that were fetched on a night that ended before they were staged: whoever is in them, they are the
+    source's and are fetched again."""
+    folder = engine.store.path(f"staging/{person.dataset}/{FETCHED}")
+    if folder.is_dir() and any(folder.iterdir()):
+        yield _trace(engine, "staging", folder, "removed", partial(remove, folder))
 
 
 def _prepared(engine: Engine, person: Person, left: Collection[str], place: str) -> Iterator[Trace]:

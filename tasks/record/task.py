@@ -35,7 +35,7 @@ def record(
     run.log_snapshot(valid.snapshot)
     logged = run.logged_epochs()  # while training went on; not those that were found, or that a killed night ran
     run.log_history([epoch for epoch in training["history"] if epoch["number"] not in logged])
-    run.log_metrics(figures(result["metrics"], training) | segment_figures(judged["segments"]))
+    run.log_metrics(figures(result["metrics"], training) | segment_figures(judged["segments"]) | data_figures(result))
     run.set_tags(tags(result))
     if training["history"]:
         run.log_figure(learning_curve(training["history"], training["best_epoch"]), "learning_curve.png")
@@ -56,6 +56,14 @@ def figures(metrics: Mapping[str, float], training: Mapping[str, Any]) -> dict[s
     best = {f"best/{name}": value for name, value in metrics.items() if name.startswith("valid/")}
     own = {name: value for name, value in metrics.items() if not (training["history"] and name.startswith("valid/"))}
     return {**own, **best, "train/best_epoch": training["best_epoch"]}
+
+
+def data_figures(result: Mapping[str, Any]) -> dict[str, float]:
+    """`data/accepted`, `data/quarantined` and so on, and how many expectations failed that are only shown."""
+    return {
+        **{f"data/{name}": count for name, count in result["rows"].items()},
+        "data/warnings": len(result["warnings"]),
+    }
 
 
 def segment_figures(segments: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:

@@ -71,7 +71,7 @@ def rated_rows(block: Parted, maps: Maps) -> pa.Table:
     left_out_R = (block.part_R == Part.TRAIN) & ~maps.active.kept(block.users_R, block.items_R)
     user_R, item_R = maps.user_U[block.users_R], maps.item_I[block.items_R]
     in_R = (left_out_R | (block.part_R == Part.RATED)) & (user_R >= 0) & (item_R >= 0)
-    before_R = block.place_R < _first_test(block)
+    before_R = left_out_R | (block.place_R < _first_test(block))  # training rows are known at any test
     return pa.table([user_R[in_R], item_R[in_R], before_R[in_R], block.place_R[in_R]], schema=RATED_ROWS)
 
 

@@ -16,6 +16,7 @@ from tasks.split.assign import Tally, chosen_protocol, fill, make_assign
 from tasks.split.audit.check import audit, within
 from tasks.split.audit.claim import Claim
 from tasks.split.config import Positives, SplitConfig
+from tasks.split.kinds import notes
 from tasks.split.log import open_log
 from tasks.split.parts import Part
 from tasks.split.shelf import Shelf
@@ -57,7 +58,9 @@ def split(
         findings = audit(store, within(store, writer, parts), claim, pairs.judged)
         refs = {name: vars(ref) for name, ref in parts.items()}
         told = {"protocol": claim.protocol, "weighted": bool(positives.events), "made_from": snapshot.made_from}
-        return {**told, "parts": refs, "audit": findings}
+        with engine(store) as sql:
+            odd = notes(sql, snapshot.interactions, positives)
+        return {**told, "parts": refs, "audit": findings, "notes": odd}
 
     built = store.build(f"prepared/{key}", write)
     parts = {name: DatasetRef(**ref) for name, ref in built.manifest["parts"].items()}

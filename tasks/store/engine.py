@@ -3,9 +3,11 @@
 The only file that imports it. Text in SQL goes through `literal` and `quoted`; nothing from outside is pasted.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -65,7 +67,7 @@ class Engine:
     def rows(self, refs: Sequence[DatasetRef]) -> str:
         """What to write behind FROM for the rows of these files; `file_row_number` and `file_index` (from 0, in the
         order of the refs) say where each one stands."""
-        files = ", ".join(literal(str(self.store.path(ref.path))) for ref in refs)
+        files = ", ".join(named(self.store.path(ref.path)) for ref in refs)
         return f"read_parquet([{files}], file_row_number=true, hive_partitioning=false, union_by_name=true)"
 
 
@@ -95,6 +97,11 @@ def literal(value: str | float | int | None) -> str:
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return repr(value) if isinstance(value, int) else f"'{value!r}'::DOUBLE"  # 0.1 alone would be a decimal
+
+
+def named(path: Path) -> str:
+    """A file in SQL: this one, also where its name or its folder's looks like a pattern."""
+    return literal(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path)))
 
 
 def quoted(name: str) -> str:

@@ -5,7 +5,6 @@ U users, R rows of all of them; B users and V rows of a group
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.base import Ragged
-from tasks.errors import RunFailed
 from tasks.schema import HISTORIES
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Writer
-from tasks.store.tables import fingerprint
+from tasks.store.tables import damage_told, fingerprint
 
 GROUP_USERS = 1 << 14
 """Users of a row group: what is held in memory of a file. A part of its fingerprint."""
@@ -59,7 +57,7 @@ class HistoryFile:
 
 def groups(path: Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
     """[B + 1] offsets and [V] values of the lists, group by group. Raises RunFailed, with what to delete."""
-    with _explained(path), pq.ParquetFile(path) as file:
+    with damage_told(path), pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             lists = file.read_row_group(number, columns=[file.schema_arrow.names[1]]).column(0).combine_chunks()
             offsets_B1 = lists.offsets.to_numpy().astype(np.int64)
@@ -77,7 +75,7 @@ def read_weights(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _read(path: Path, kind: type[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    with _explained(path), pq.ParquetFile(path) as file:
+    with damage_told(path), pq.ParquetFile(path) as file:
         meta = file.metadata
     most = sum(meta.row_group(number).column(1).num_values for number in range(meta.num_row_groups))  # empty lists too
     values_R, lengths, n = np.empty(most, dtype=kind), [np.empty(0, dtype=np.int64)], 0
@@ -86,14 +84,3 @@ def _read(path: Path, kind: type[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArr
         lengths.append(np.diff(offsets_B1))
         n += len(values_V)
     return np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64), values_R[:n]
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunFailed(
-            f"{path} cannot be read: {str(error).splitlines()[0]}",
-            f"delete the folder {path.parent} and run again: the step that made it runs anew",
-        ) from error

@@ -105,25 +105,26 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema | None = None) ->
 
 def read_blocks(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """A table that we wrote, a row group at a time, its text as dictionaries. Raises RunFailed where it is damaged."""
-    with _explained(path), pq.ParquetFile(path) as plain:
+    with damage_told(path), pq.ParquetFile(path) as plain:
         text = [field.name for field in plain.schema_arrow if pa.types.is_string(field.type)]
-    with _explained(path), pq.ParquetFile(path, read_dictionary=text) as file:
+    with damage_told(path), pq.ParquetFile(path, read_dictionary=text) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number, columns=list(columns) if columns is not None else None)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Reads a table that we wrote. Raises RunFailed, with what to delete, where it is damaged."""
-    with _explained(path):
+    with damage_told(path):
         # without partitioning: a folder such as run=3 on the way to the file must not become a column
         return pq.read_table(path, columns=list(columns) if columns is not None else None, partitioning=None)
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def damage_told(path: Path) -> Iterator[None]:
+    """Of a file that we wrote: RunFailed, with what to delete, where it cannot be read."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise RunFailed(
             f"{path} cannot be read: {str(error).splitlines()[0]}",
             f"delete the folder {path.parent} and run again: the step that made it runs anew",

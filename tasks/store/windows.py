@@ -15,11 +15,10 @@ import pyarrow.parquet as pq
 
 from models.base import Windows
 from models.compiled import compiled
-from tasks.errors import RunFailed
 from tasks.schema import FEATURE, windows
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Writer
-from tasks.store.tables import fingerprint
+from tasks.store.tables import damage_told, fingerprint
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -43,14 +42,8 @@ def read_windows(path: Path) -> Windows:
     each feature, however long its history is.
 
     Raises RunFailed, with what to delete, where the file cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return _read(file)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise RunFailed(
-            f"{path} cannot be read: {str(error).splitlines()[0]}",
-            f"delete the folder {path.parent} and run again: the step that made it runs anew",
-        ) from error
+    with damage_told(path), pq.ParquetFile(path) as file:
+        return _read(file)
 
 
 def _read(file: pq.ParquetFile) -> Windows:

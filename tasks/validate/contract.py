@@ -55,8 +55,8 @@ def columns_of(table: str) -> tuple[Rule, ...]:
 
 
 def rows_of(table: str, checks: ChecksConfig, as_of: datetime, is_dated: bool = True) -> tuple[Rule, ...]:
-    """What every row of a staged file must fulfil. A file whose times are mere ordinals is not dated: then no rule
-    about the calendar applies to it."""
+    """What every row of a staged file must fulfil. A file whose times are mere ordinals, as all others' are, is not
+    dated: then no rule about the calendar applies to it."""
     rules = (rule for rule in suite_of(checks)[table] if is_dated or not _is_of_calendar(rule))
     return tuple(resolved(rule, as_of) for rule in rules)
 

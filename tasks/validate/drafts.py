@@ -173,7 +173,7 @@ def _rows(values: pa.ChunkedArray | list[int]) -> IntArray:
 
 
 def _hash(rows: IntArray) -> str:
-    return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+    return hashlib.sha256(rows.data).hexdigest()[:16]  # without a copy: they may be many
 
 
 def _name(origin: Origin, repeats: _Repeats) -> str:

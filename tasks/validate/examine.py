@@ -35,7 +35,8 @@ class Examined:
 def examine(engine: Engine, night: Night, judge: Judge) -> Examined:
     """A file whose columns are wrong is judged no further, and then no other is. Raises RunFailed where the judge
     answers less than it was asked, or not what was counted."""
-    files = incoming(night.store, night.staged.items())
+    nights = night.ledger.nights
+    files = incoming(night.store, night.staged.items(), nights[-1].newest if nights else None)
     findings = judge_columns(files, judge)
     if not all(finding.passed for finding in findings):
         return Examined(Validation(tuple(findings), Counts(0, 0, 0)))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.schema import ID_COUNTS
-from tasks.store.engine import Engine, literal
+from tasks.store.engine import Engine, literal, named
 from tasks.store.keys import make_hash
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Writer
@@ -132,7 +132,7 @@ class _Rewrite:
         profile, n_repeated = Profile(Span(files["part"].rows)), 0
         if origin.table == "interactions":
             dated = [0] if old.tally.profile.hours else []
-            rows = f"SELECT 0 AS file, * FROM read_parquet({literal(str(writer.path('interactions.parquet')))})"
+            rows = f"SELECT 0 AS file, * FROM read_parquet({named(writer.path('interactions.parquet'))})"
             profile = profiles(engine, rows, dated, None).get(0, Profile())
             profile = replace(profile, late=min(old.tally.profile.late, profile.rows))
             if old.repeated is not None:

@@ -21,7 +21,8 @@ from tasks.validate.contract import rows_of
 from tasks.validate.vocabulary import ID_COLUMN
 
 FIRST_DATE_US = 10**8 * 10**6
-"""A log whose newest time lies before this, in 1973, holds no times but mere ordinals: no calendar applies to it."""
+"""A log whose newest time lies before this, in 1973, holds no times but mere ordinals: no calendar applies to it,
+unless another file of the dataset has times."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +80,38 @@ class Batch:
         return predicate(rule, self.files[0].schema)
 
 
-def incoming(store: Store, numbered: Iterable[tuple[int, StagedRef]]) -> list[Incoming]:
-    """Looks at the files' footers only."""
-    found = []
+def incoming(
+    store: Store, numbered: Iterable[tuple[int, StagedRef]], newest_before: int | None = None
+) -> list[Incoming]:
+    """Looks at the files' footers only. Where one file has times, or the last good night had (`newest_before`), mere
+    ordinals in another one stand for no time: they would all come first."""
+    found: list[tuple[int, StagedRef, pa.Schema, int | None]] = []
     for number, ref in numbered:
         with pq.ParquetFile(store.path(ref.data.path)) as file:
-            found.append(Incoming(number, ref, file.schema_arrow, _newest(file) >= FIRST_DATE_US))
-    return found
+            newest = _newest(file) if ref.table == "interactions" else None  # elsewhere it may be any text
+            found.append((number, ref, file.schema_arrow, newest))
+    has_dates = any(_is_date(newest) for newest in (newest_before, *(newest for *_, newest in found)))
+    return [
+        Incoming(number, ref, schema, newest is None or has_dates)  # the rules are the same without times
+        for number, ref, schema, newest in found
+    ]
 
 
-def _newest(file: pq.ParquetFile) -> int:
-    """The largest time, by the statistics of the row groups, in microseconds; a file without times may be dated."""
+def _is_date(time: int | None) -> bool:
+    return time is not None and time >= FIRST_DATE_US
+
+
+def _newest(file: pq.ParquetFile) -> int | None:
+    """The largest time, by the statistics of the row groups, in microseconds; None where there is none."""
     names = file.schema_arrow.names
     if "timestamp" not in names:
-        return FIRST_DATE_US
+        return None
     column, newest = names.index("timestamp"), []
     for number in range(file.metadata.num_row_groups):
         found = file.metadata.row_group(number).column(column).statistics
         if found is not None and found.has_min_max:
             newest.append(int(found.max_raw))
-    return max(newest, default=FIRST_DATE_US)
+    return max(newest, default=None)
 
 
 def batches(files: Sequence[Incoming], checks: ChecksConfig, as_of: datetime) -> list[Batch]:

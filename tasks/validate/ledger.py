@@ -4,7 +4,7 @@
 killed night left in the lake is in no ledger, and the next night finds or makes the same again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -74,9 +74,9 @@ class Delivery:
     repeated: tuple[str, ...] = ()  # files with the content of another one, not taken in
 
 
-def plan(store: Store, dataset: str, contents: Sequence[tuple[str, str, str]], appends: bool) -> list[Content]:
-    """The contents that tonight's snapshot shall consist of, in order, from tonight's (table, label, sha256)."""
-    return list(arrange(read_ledger(store, dataset).contents, contents, appends).contents)
+def plan(store: Store, dataset: str, tonight: Iterable[tuple[str, str, str]], appends: bool) -> Delivery:
+    """What tonight's files, as (table, label, sha256), come to beside what was taken in before."""
+    return arrange(read_ledger(store, dataset).contents, tonight, appends)
 
 
 def arrange(known: Iterable[Content], tonight: Iterable[tuple[str, str, str]], appends: bool) -> Delivery:

@@ -9,23 +9,22 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import DataRefused
-from tasks.expect.agree import breaks
 from tasks.store.atomic import new_file
 from tasks.store.engine import Engine, engine
 from tasks.store.keys import make_hash
 from tasks.store.refs import StagedRef, Validated
 from tasks.store.store import Store, Writer
 from tasks.validate.config import ChecksConfig
-from tasks.validate.contract import suite_hash, suite_of
+from tasks.validate.contract import suite_hash
 from tasks.validate.drafts import write_partition
 from tasks.validate.examine import Examined, examine
-from tasks.validate.facts import silence
 from tasks.validate.lake import Partition, stored, write_snapshot
 from tasks.validate.ledger import KEPT_NIGHTS, Entry, GoodNight, Ledger, write_ledger
 from tasks.validate.night import Night, prepare
 from tasks.validate.quarantine import FILE, write_quarantine, write_refused_night
 from tasks.validate.report import render
 from tasks.validate.result import refusal, sentence
+from tasks.validate.silence import silent
 
 REPORT = "report.html"
 
@@ -58,20 +57,12 @@ def _unchanged(night: Night) -> Validated | None:
     is_same = all(found.manifest[name] == value for name, value in same.items())
     is_later = found.manifest["as_of"] != str(night.as_of)
     snapshot = stored(night.store, found.manifest["snapshot"])
-    if not is_same or snapshot is None or (is_later and _is_silent(night)):
+    if not is_same or snapshot is None or (is_later and silent(night.ledger, night.checks, night.as_of)):
         return None
     reasons = tuple((reason, rows) for reason, rows in found.manifest["reasons"])
     counts, warnings = found.manifest["counts"], tuple(found.manifest["warnings"])
     report = f"{night.ledger.checked}/{REPORT}"
     return Validated(snapshot, True, report=report, warnings=warnings, reasons=reasons, **counts)
-
-
-def _is_silent(night: Night) -> bool:
-    """Whether by now the feed has stopped, as far as the limits say so."""
-    nights = night.ledger.nights
-    facts = silence(nights[-1].newest if nights else None, nights, night.as_of)
-    rules = [rule for rule in suite_of(night.checks)["dataset"] if rule.column in facts]
-    return any(breaks(rule.check, facts[rule.column].value) for rule in rules)
 
 
 def _refuse(engine: Engine, night: Night, examined: Examined, page: str) -> NoReturn:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flows.options import fields, parse, read_options
+from flows.commands import POSITIONAL
+from flows.options import fields, options_of, parse, read_options
 from models.registry import MODELS, model_class
 from tasks.errors import ConfigError
 
@@ -146,6 +147,7 @@ def test_an_empty_file_or_section_is_the_default(text: str, tmp_path: Path) -> N
         ("--model.dims=3", "model.dims", "model.dim"),
         ("--data-dir=x", "data-dir", "data_dir"),
         ("--recomend.k=3", "recomend", "recommend"),
+        ("--ingets.rows=3", "ingets", "did you mean ingest?"),
         ("--k=3", "k", "k"),
     ],
 )
@@ -153,6 +155,23 @@ def test_a_misspelt_flag_names_the_nearest(word: str, name: str, near: str) -> N
     error = refused(word)
     assert error.message.startswith(f"unknown option {name}")
     assert near in error.hint
+
+
+@pytest.mark.parametrize(("command", "name"), sorted(POSITIONAL.items()))
+def test_what_a_command_needs_is_asked_for_and_has_no_default(command: str, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_options({}, None, command)
+    assert caught.value.message == f"encore {command} needs a {name}"
+    assert caught.value.hint == f"write encore {command} {name.upper()}"
+    assert {option: default for option, default, _ in options_of(command)}[name] == ""
+
+
+def test_a_limit_that_a_suite_would_silence_is_refused(tmp_path: Path) -> None:
+    file = yaml(tmp_path, "checks: {suite: rules.yaml, max_rating: 5}\n")
+    assert options(file=file).config.checks.suite == "rules.yaml"  # a whole configuration holds both
+    error = refused("--checks.max_rating=4", file=file)
+    assert error.message == "--checks.max_rating has no effect beside checks.suite=rules.yaml"
+    assert options("--checks.max_rating=4", "--checks.suite=null", file=file).config.checks.max_rating == 4
 
 
 def test_a_misspelt_key_in_the_file_names_the_nearest(tmp_path: Path) -> None:

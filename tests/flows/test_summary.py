@@ -18,7 +18,8 @@ def night(**changes: Any) -> dict[str, Any]:
 def test_refused_rows_are_counted_with_the_commonest_reason_and_what_to_type() -> None:
     (line,) = data_lines(night())
     assert line.strip() == (
-        '3 of 1,000 rows are in quarantine: 2 break "no rating above 5"; 1 more (encore quarantine --ingest.name=shop)'
+        '3 of 1,000 rows are in quarantine: 2 by "no rating above 5" and 1 more reason '
+        "(encore quarantine --ingest.name=shop)"
     )
 
 

@@ -1,5 +1,6 @@
 """When a night is skipped, and what is said then."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,25 @@ from tasks.ingest.sources.base import SourceFile
 from tasks.store.refs import ChampionRef
 from tasks.store.store import Store
 from tasks.tracking import registry, runs
+from tasks.validate.ledger import GoodNight, Ledger, write_ledger
 
 CONFIG = PipelineConfig.model_validate({"ingest": {"name": "tiny"}}).resolved()
+NEWEST = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
 def settings(store: Store) -> Settings:
     return Settings(data_dir=store.root, tracking_uri="sqlite:////nowhere/mlflow.db").resolved()
+
+
+def good_nights(store: Store, *snapshots: str) -> None:
+    """Good nights a day apart, the last one with rows up to `NEWEST`, and their snapshots."""
+    days = range(1 - len(snapshots), 1)
+    newest = [int((NEWEST + timedelta(days=day)).timestamp()) * 10**6 for day in days]
+    nights = [
+        GoodNight(NEWEST, f"lake/tiny/snapshots/{one}", 9, 3, time) for one, time in zip(snapshots, newest, strict=True)
+    ]
+    write_ledger(store, "tiny", Ledger((), tuple(nights)))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +48,10 @@ def _remembered(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatc
         "recommendations": "recommendations/run=r/recommendations.parquet",
         "published": None,
         "report": "report.html",
+        "snapshot": "now",
+        "warnings": ["look at this"],
     }
+    good_nights(store, "now")
     remember(store, CONFIG, settings, "key", result)
     monkeypatch.setattr(runs, "run_exists", lambda uri, run_id: True)
     monkeypatch.setattr(registry, "version_exists", lambda uri, name, version: True)
@@ -71,6 +87,53 @@ def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(
     assert found(store, settings, monkeypatch, "2") is None
 
 
+def later(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch, days: float, checks: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """What is found so many days after the newest row."""
+    monkeypatch.setattr(registry, "find_champion", lambda uri, name: ChampionRef("encore-tiny", "2", "r", "w", "c"))
+    config = PipelineConfig.model_validate({"ingest": {"name": "tiny"}, "checks": checks or {}}).resolved()
+    on_the_day = settings.model_copy(update={"as_of": NEWEST + timedelta(days=days)})
+    return find_unchanged(store, config, on_the_day, "key")
+
+
+def test_a_feed_that_stopped_is_no_unchanged_night(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although no file is new: it has to be refused."""
+    limit = {"max_silent_days": 3}
+    on_time = later(store, settings, monkeypatch, 2.9, limit)
+    assert on_time is not None
+    assert on_time["warnings"] == ["look at this"]
+    assert later(store, settings, monkeypatch, 3.1, limit) is None
+    assert later(store, settings, monkeypatch, 3.1) is not None
+
+
+def test_where_a_silent_feed_is_a_warning_the_earlier_result_says_so(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good_nights(store, "a", "b", "now")
+    usual, silent = (later(store, settings, monkeypatch, days) for days in (3.0, 3.5))
+    assert usual is not None
+    assert silent is not None
+    assert usual["warnings"] == ["look at this"]
+    kept, said = silent["warnings"]
+    assert kept == "look at this"
+    assert "(found 3.5 days; at most 1.0 between good nights)" in said
+
+
+def test_data_that_came_back_after_other_data_is_no_unchanged_night(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dump that is stuck at an old state is judged beside the last good night."""
+    good_nights(store, "now", "other")
+    assert found(store, settings, monkeypatch, "2") is None
+    good_nights(store, "now", "other", "now")
+    assert found(store, settings, monkeypatch, "2") is not None
+    store.path("lake/tiny/ledger.json").unlink()
+    assert found(store, settings, monkeypatch, "2") is None
+
+
 def test_the_key_of_a_night_knows_the_sources_the_configuration_and_the_files_that_it_names(
     tmp_path: Path, store: Store
 ) -> None:
@@ -81,13 +144,14 @@ def test_the_key_of_a_night_knows_the_sources_the_configuration_and_the_files_th
         "checks": {"suite": str(files["suite"])},
     }
 
-    def key(sha256: str = "a", changed: str = "", **sections: Any) -> str:
+    def key(sha256: str = "a", changed: str = "", copies: int = 0, **sections: Any) -> str:
         for name, file in files.items():
             file.write_text("new" if name == changed else "old")
         config = PipelineConfig.model_validate({"ingest": {"name": "tiny"}, **named, **sections}).resolved()
-        return night_key(config, [SourceFile("interactions", "log", sha256)], store)
+        logs = [SourceFile("interactions", f"log{number or ''}", sha256) for number in range(1 + copies)]
+        return night_key(config, logs, store)
 
-    others = [key(sha256="b"), *(key(changed=name) for name in files)]
+    others = [key(sha256="b"), key(copies=1), key(copies=2), *(key(changed=name) for name in files)]
     others += [key(sample={"negatives": 3}), key(trainer={"seed": 1}), key(model={"dim": 4})]
     assert key() == key()
     assert len({key(), *others}) == 1 + len(others)

@@ -202,6 +202,16 @@ def test_weights_that_are_all_the_same_are_none() -> None:
     assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])  # the kernel, and batches
+def test_items_of_heavy_rows_are_preferred(optimizer: OptimizerName) -> None:
+    log = random_log(50, 40, 600, seed=2)
+    is_heavy_R = log.histories.items_R < 10
+    data = TrainingData(40, log.histories, weights_R=np.where(is_heavy_R, 5.0, 0.5))
+    session = FitSession(TrainerConfig(optimizer=optimizer, epochs=5, device="cpu", batch_size=64))
+    bias_I = BPRMF.build(BPRMFConfig(dim=8), data).fit(data, session).weights()["bias_I"]
+    assert bias_I[:10].min() > bias_I[10:].max()
+
+
 def test_adam_in_batches_learns_too() -> None:
     data = random_log(50, 40, 600, seed=2)
     session = FitSession(trainer=TrainerConfig(optimizer="adam", epochs=15, device="cpu", batch_size=64))

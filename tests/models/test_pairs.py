@@ -138,6 +138,11 @@ def test_weights_by_hand() -> None:
     assert row_weights(own, "user").tolist() == pytest.approx(np.array([1, 1 / 3, 1 / 3, 3]) / (14 / 12))
 
 
+def test_weights_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 weights beside 605 rows"):
+        row_weights(TrainingData(30, DATA.histories, weights_R=np.ones(4)), "equal")
+
+
 def test_a_weight_goes_with_its_row() -> None:
     users_R, items_R = DATA.histories.users_R, DATA.histories.items_R
     data = TrainingData(30, DATA.histories, weights_R=(1 + users_R * 100.0 + items_R).astype(np.float64))

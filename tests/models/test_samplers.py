@@ -79,6 +79,8 @@ def test_negatives_are_uniform_over_the_unseen_items() -> None:
 WEIGHTS = {
     "one": np.array([3.0]),
     "equal": np.ones(7),
+    "equal, and 49 / 49 is rounded to less than 1": np.ones(49),
+    "average first": np.array([2, 1, 3, 2.0]),
     "one in all": np.array([0, 0, 5.0, 0]),
     "heavy first": np.array([90, 5, 3, 1, 1.0]),
     "heavy last": np.array([1, 1, 3, 5, 90.0]),

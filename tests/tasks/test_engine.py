@@ -90,3 +90,11 @@ print(peak() - before)
     grown = int(re.findall(r"\d+", ran.stdout)[-1])
     assert grown < 300_000_000  # the columns alone are 720 MB
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "st*r", "wh?t", "it's"])
+def test_a_data_folder_that_looks_like_a_pattern_is_only_itself(name: str, tmp_path: Path) -> None:
+    stores = [Store(tmp_path / folder) for folder in ("abc", "star", "what", name)]
+    refs = [stored(one, "x", [place]) for place, one in enumerate(stores)]
+    with engine(stores[-1]) as sql:
+        assert sql.one(f"SELECT list(n) FROM {sql.rows(refs[-1:])}") == ([3],)

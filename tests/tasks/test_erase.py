@@ -340,6 +340,21 @@ def test_a_mended_file_loses_the_rows_or_goes_where_it_has_no_other(store: Store
     assert left == {"mixed": ["u0"], "other": ["u12"]}
 
 
+def test_objects_that_were_fetched_and_not_yet_read_go_with_the_person(store: Store) -> None:
+    waiting = store.path("staging/d/_remote/x.csv")
+    waiting.parent.mkdir(parents=True)
+    waiting.write_text(f"user,item\n{WHO},1\n")
+    with engine(store) as opened:
+        assert find_kept(opened, PERSON, ()) == []  # for all that is known nobody of that name was ever here
+        mended = store.path("mended/d/x.parquet")
+        mended.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"user_id": [WHO], "quarantine_id": ["1"]}), mended)
+        for trace in find_kept(opened, PERSON, ()):
+            trace.clear()
+    assert not waiting.exists()
+    assert not mended.exists()
+
+
 def test_the_list_of_who_was_erased_names_nobody_and_is_the_one_that_is_read(store: Store) -> None:
     assert not was_erased(store, PERSON)
     for one in ("u1", "u1", "ü 2"):

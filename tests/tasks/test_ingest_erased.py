@@ -15,6 +15,7 @@ from tasks.ingest.sources.registry import identify
 from tasks.ingest.task import ingest
 from tasks.schema import INTERACTIONS
 from tasks.store.store import Store
+from tasks.validate.ledger import Content
 
 SALT = "salt"
 
@@ -129,6 +130,19 @@ def test_mended_rows_come_after_the_users_files_whatever_these_call_their_column
     first, mended, _ = (store.read(file.data).to_pylist() for file in staged.files)
     assert (first[0]["user_id"], mended[0]["user_id"]) == ("a", "b")
     assert (mended[0]["item_id"], mended[0]["rating"], mended[0]["event"]) == ("m", 2.0, "buy")
+
+
+def test_a_folder_of_the_users_that_is_called_mended_holds_rows_like_all_others(tmp_path, monkeypatch):
+    """By the label the contract tells mended rows, of which however many may be bad."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mended").mkdir()
+    (tmp_path / "mended" / "log.csv").write_text("user,item\na,1\n")
+    for pattern in ("mended/*.csv", "./mended", "mended/log.csv"):
+        (file,) = identify(IngestConfig(interactions=(pattern,), name="d"), Store(tmp_path / "data"))
+        assert file.label == "./mended/log.csv"
+        assert file.path is not None
+        assert file.path.is_file()
+        assert not Content(file.table, file.label, file.sha256).is_mended
 
 
 def test_mended_rows_come_into_every_source(tmp_path):

@@ -149,6 +149,21 @@ def test_json_numbers_keep_every_digit_and_mixed_types_are_read(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["file_index", "File_Row_Number"])
+def test_a_feature_with_the_name_of_a_place_is_refused(tmp_path, name):
+    """It would answer for the place: a user who is there twice would not be seen."""
+    with pytest.raises(ConfigError, match=f"has a column {name}, which is a name of ours"):
+        load(written(tmp_path, f"user_id,{name}\na,7\na,8\n"), "users")
+
+
+@pytest.mark.parametrize("fraction", ["7.0", "1.5"])
+def test_a_fraction_among_json_ids_makes_no_two_of_them_one(tmp_path, fraction):
+    """As floats, which hold both kinds of number, the two long ones would be equal."""
+    ids = ["1234567890123456789", "1234567890123456788", fraction]
+    path = written(tmp_path, "".join(f'{{"uid": {one}, "iid": 1}}\n' for one in ids), "x.jsonl")
+    assert load(path)["user_id"].to_pylist() == [*ids[:2], fraction.removesuffix(".0")]
+
+
 def test_parquet_ids_of_any_plain_type_become_the_text_a_person_would_write(tmp_path):
     table = pa.table(
         {

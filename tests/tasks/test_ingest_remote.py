@@ -233,7 +233,15 @@ def test_an_endpoint_that_is_no_address_is_a_wrong_option(tmp_path, monkeypatch,
         users(Store(tmp_path), "s3://lake/1.csv")
 
 
-@pytest.mark.parametrize("url", [f"s3://someone:{SECRET}@lake/1.csv", f"https://someone:{SECRET}@lake/1.csv"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"s3://someone:{SECRET}@lake/1.csv",
+        f"s3://someone:a/b+{SECRET}@lake/1.csv",  # keys of AWS hold slashes
+        f"s3://someone:{SECRET}",
+        f"https://someone:{SECRET}@lake/1.csv",
+    ],
+)
 def test_a_password_in_the_address_is_refused_and_not_shown(tmp_path, url):
     with pytest.raises(ConfigError) as error:
         users(Store(tmp_path), url)

@@ -1,6 +1,7 @@
 """The lake grows by what is new, holds every row once, and is the same whatever happened on the way."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from tasks.expect import suite
 from tasks.store.refs import DatasetRef, Validated
 from tasks.store.store import Store
 from tasks.validate.lake import read_partition
-from tasks.validate.ledger import ledger_path
+from tasks.validate.ledger import ledger_path, read_ledger
 from tests.factories import Killed
-from tests.tasks.nights import LAX, START, Row, log, numbered, plain_judge, rows_of, run, stage
+from tests.tasks.nights import AS_OF, LAX, START, Row, log, numbered, plain_judge, rows_of, run, stage
 
 KEY = ("user_id", "item_id", "rating", "timestamp", "event")
 
@@ -122,6 +123,25 @@ def test_a_row_comes_back_when_the_file_that_had_it_first_is_gone(store: Store) 
     alone = run(store, b, checks=LAX, appends=False, day=1)
     assert kept(store, alone) == [[*range(1, 21)]]
     assert (alone.read, alone.accepted, alone.duplicates, alone.cached) == (20, 20, 0, True)
+
+
+def test_a_file_that_repeats_another_is_told_although_nothing_else_is_new(store: Store) -> None:
+    alone = run(store, stage(store, "a", log()))
+    both = run(store, stage(store, "a", log()), stage(store, "b", log()), day=1)
+    assert (alone.warnings, both.snapshot) == ((), alone.snapshot)
+    assert [warning for warning in both.warnings if "b.csv" in warning]
+    assert [night.as_of for night in read_ledger(store, "d").nights] == [AS_OF]  # the other one brought nothing new
+
+
+def test_a_row_of_the_future_is_taken_in_when_its_file_comes_again_later(store: Store) -> None:
+    """The content is that of an earlier night, and what is left out of it is not."""
+    a = stage(store, "a", [*log(19), {**log(20)[19], "timestamp": AS_OF + timedelta(days=3)}])
+    b = stage(store, "b", log(20, 100))
+    assert run(store, a, checks=LAX, appends=False).quarantined == 1
+    run(store, b, checks=LAX, appends=False, day=1)
+    back = run(store, a, checks=LAX, appends=False, day=5)
+    assert (back.accepted, back.quarantined) == (20, 0)
+    assert kept(store, back) == [[*range(1, 21)]]
 
 
 def test_files_that_come_in_another_order_keep_other_rows(store: Store) -> None:

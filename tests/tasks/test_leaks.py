@@ -152,7 +152,92 @@ def test_a_rated_row_among_the_training_rows(store: Store) -> None:
 
 def test_a_weight_that_no_event_has(store: Store) -> None:
     made = clean(store, "random")
-    assert planted(made, lambda t: {"train": changed(t["train"], 3, weight=1.0)}) == {"no_positives": 1}
+    assert planted(made, lambda t: {"train": changed(t["train"], 3, weight=1.0)})["no_positives"] == 1
+
+
+def test_the_weight_of_another_event(store: Store) -> None:
+    made = clean(store, "random")
+    other = 2.5 - made.tables["train"]["weight"][3].as_py()
+    assert planted(made, lambda t: {"train": changed(t["train"], 3, weight=other)}) == {"rows_foreign": 1}
+
+
+def test_a_test_row_that_nobody_wrote(store: Store) -> None:
+    """The user never took the item: neither order nor ids tell, the log does."""
+    made = clean(store, "leave_last_out")
+    first = made.tables["test"].to_pylist()[0]
+    took = {
+        item
+        for user, item in zip(*log().select(["user_id", "item_id"]).to_pydict().values(), strict=True)
+        if user == "0"
+    }
+    item = next(n for n, one in enumerate(made.tables["items"]["item_id"].to_pylist()) if str(one) not in took)
+    ids = {"item_idx": item, "item_id": str(made.tables["items"]["item_id"][item].as_py())}
+    assert first["user_id"] == "0"
+    assert planted(made, lambda t: {"test": changed(t["test"], 0, **ids)}) == {"rows_foreign": 1}
+
+
+def test_masked_rows_that_are_wrong_about_the_test(store: Store) -> None:
+    made = clean(store, "leave_last_out")
+    early = made.tables["rated"]["before_test"].to_pylist().index(True)
+    late = made.tables["rated"]["before_test"].to_pylist().index(False)
+    for row, value in ((early, False), (late, True)):
+        found = planted(made, lambda t, row=row, value=value: {"rated": changed(t["rated"], row, before_test=value)})  # type: ignore[misc]
+        assert found == {"rated_wrong": 1}
+
+
+def test_masked_rows_that_are_missing_or_made_up(store: Store) -> None:
+    made = clean(store, "leave_last_out")
+    assert planted(made, lambda t: {"rated": t["rated"].slice(2)}) == {"rated_wrong": 2}
+    assert planted(made, lambda t: {"rated": changed(t["rated"], 0, item_idx=99)})["indices_wrong"] == 1
+    pairs = {
+        (row["user_idx"], row["item_idx"])
+        for name in ("train", "valid", "test", "rated")
+        for row in made.tables[name].to_pylist()
+    }
+    item = next(n for n in range(14) if (0, n) not in pairs)
+    assert made.tables["rated"]["user_idx"][0].as_py() == 0
+    assert planted(made, lambda t: {"rated": changed(t["rated"], 0, item_idx=item)}) == {"rows_foreign": 1}
+    known = made.tables["train"].to_pylist()[0]  # masked beside what is learned from: one row too many
+    more = changed(
+        pa.concat_tables([made.tables["rated"], made.tables["rated"].slice(0, 1)]), -1, item_idx=known["item_idx"]
+    )
+    assert planted(made, lambda t: {"rated": more})["rated_wrong"] == 1
+
+
+def test_a_pair_that_judges_among_the_masked_rows(store: Store) -> None:
+    made = clean(store, "given")
+    judging = next(row for row in made.tables["test"].to_pylist() if row["user_idx"] >= 0 and row["item_idx"] >= 0)
+    at = made.tables["rated"]["user_idx"].to_pylist().index(judging["user_idx"])
+    found = planted(made, lambda t: {"rated": changed(t["rated"], at, item_idx=judging["item_idx"])})
+    assert found["judging_pairs_known"] == 1
+
+
+def test_test_rows_without_a_place(store: Store) -> None:
+    made = clean(store, "leave_last_out")
+    found = planted(made, lambda t: {"test": changed(t["test"], 0, place=None)})
+    assert found["rows_twice"] == found["rows_disordered"] == 1
+
+
+def test_a_validation_row_older_than_training_rows(store: Store) -> None:
+    made = clean(store, "leave_last_out")
+    first = made.tables["train"]["timestamp"][0].as_py()
+    assert planted(made, lambda t: {"valid": changed(t["valid"], 0, timestamp=first)})["rows_after_the_last"] == 1
+
+
+def test_features_may_be_named_as_what_is_audited(store: Store) -> None:
+    names = ("rating", "weight", "timestamp", "place", "user_idx", "item_idx")
+    users = pa.table({"user_id": ["1"], "item_id": ["x"], **{name: ["x"] for name in names}})
+    items = pa.table({"item_id": ["3"], "user_id": ["x"], **{name: ["x"] for name in names}})
+    made = write(store, log(), positives=LIKED, protocol="leave_last_out", features={"users": users, "items": items})
+    assert not any(made.violations().values())
+
+
+def test_times_that_only_the_events_that_count_have(store: Store) -> None:
+    rows: list[tuple[object, ...]] = [(1, item, n, 5, "buy") for n, item in enumerate("dcba")]
+    made = write(store, tiny_log(*rows, (1, "a", None, 5, "view")), positives=LIKED, protocol="leave_last_out")
+    assert made.raw("test") == [("1", "a")]
+    assert made.tables["test"]["timestamp"].null_count == 0
+    assert not any(made.violations().values())
 
 
 def test_a_pair_that_judges_left_in_training(store: Store) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.errors import RunFailed
 from tasks.store.store import Store
-from tasks.validate.ledger import Content, Entry, GoodNight, Ledger, arrange, plan, read_ledger, write_ledger
+from tasks.validate.ledger import Content, Delivery, Entry, GoodNight, Ledger, arrange, plan, read_ledger, write_ledger
 from tests.tasks.nights import AS_OF
 
 KINDS = {"u": "users", "i": "items"}
@@ -73,8 +73,8 @@ def test_what_is_written_is_read_again(store: Store) -> None:
 
 def test_the_plan_is_that_of_the_ledger_and_tonights_files(store: Store) -> None:
     write_ledger(store, "d", ledger())
-    assert plan(store, "d", contents("b3 c4"), appends=True) == contents("a1 b3 c4")
-    assert plan(store, "d", contents("b3 c4"), appends=False) == contents("b3 c4")
+    assert plan(store, "d", contents("b3 c4"), True) == Delivery(tuple(contents("a1 b3 c4")), ("b",))
+    assert plan(store, "d", contents("b3 c3"), False) == Delivery(tuple(contents("b3")), (), ("c",))
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"entries": [{"content": ["interactions"]}]}'])

@@ -242,7 +242,9 @@ def test_nothing_in_quarantine_is_no_error(store: Store, capsys: pytest.CaptureF
     found = ask(store)
     assert (found["rows"], found["groups"], found["refused_nights"]) == (0, [], [])
     show_quarantine(found)
-    assert "0 rows of d are in quarantine" in capsys.readouterr().out
+    assert "0 rows of d are in quarantine\n" in capsys.readouterr().out
+    show_quarantine(ask(store, reason="rating"))
+    assert '0 rows of d are in quarantine by a reason that holds "rating"\n' in capsys.readouterr().out
 
 
 def frame(file: Path) -> pd.DataFrame:

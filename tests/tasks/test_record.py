@@ -7,7 +7,7 @@ from mlflow.entities import Metric
 
 from models.base import Epoch
 from tasks.errors import RunFailed
-from tasks.record.task import figures, segment_figures, sortable
+from tasks.record.task import data_figures, figures, segment_figures, sortable
 from tasks.tracking.registry import find_champion
 from tasks.tracking.runs import EpochLogger, Run, artifact_root, close_dead_runs, run_exists, start_run
 from tests.factories import FixedScores
@@ -32,6 +32,12 @@ def test_the_best_epoch_is_no_point_of_the_curve() -> None:
     }
     without_epochs = figures(METRICS, {"history": [], "best_epoch": 0})
     assert without_epochs["valid/ndcg_at_10"] == without_epochs["best/valid/ndcg_at_10"] == 0.5
+
+
+def test_where_the_rows_went_is_compared_like_any_metric() -> None:
+    result = {"rows": {"read": 9, "accepted": 7, "quarantined": 2}, "warnings": ["ratings drift"]}
+    expected = {"data/read": 9, "data/accepted": 7, "data/quarantined": 2, "data/warnings": 1}
+    assert data_figures(result) == expected
 
 
 BUCKETS = [

@@ -124,6 +124,15 @@ def test_features_stand_in_index_order_and_are_null_where_they_are_missing() -> 
     ]
 
 
+def test_of_a_stranger_who_is_described_twice_the_first_row_counts() -> None:
+    users = pa.table({"user_id": ["8", "1", "9", "8"], "town": ["Bath", "Ely", "York", "Wells"]})
+    made = split_of((1, "a", 1), (1, "b", 2), (1, "c", 3), protocol="leave_last_out", features={"users": users})
+    assert made.tables["strangers"].to_pylist() == [
+        {"user_id": "8", "town": "Bath"},
+        {"user_id": "9", "town": "York"},
+    ]
+
+
 # min_rating
 
 
@@ -134,6 +143,15 @@ def test_rows_below_the_rating_or_without_one_are_no_positives() -> None:
     rows.append((1, "e", 9, None))
     made = parts_of(*rows, positives=Positives(min_rating=4), protocol="leave_last_out")
     assert made == {"train": [("1", "a")], "valid": [("1", "b")], "test": [("1", "d")]}
+
+
+def test_what_was_rated_low_precedes_the_users_first_test_row_or_does_not() -> None:
+    rows: list[tuple[object, ...]] = [(user, item, n, 5) for n, item in enumerate("abcd") for user in (1, 2)]
+    rows += [(1, "a", 8, 1), (1, "x", 9, 5), (1, "b", 10, 1), (1, "y", 11, 5), (1, "c", 12, 1), (2, "a", 20, 1)]
+    made = split_of(*rows, positives=Positives(min_rating=4), protocol="temporal", test_share=0.2, valid_share=0.2)
+    assert made.raw("test") == [("1", "x"), ("1", "y")]
+    assert made.raw("rated") == [("1", "a"), ("1", "b"), ("1", "c"), ("2", "a")]
+    assert made.tables["rated"]["before_test"].to_pylist() == [True, False, False, True]  # user 2 has no test row
 
 
 def test_a_threshold_above_every_rating_is_refused() -> None:
@@ -230,6 +248,15 @@ def test_a_validation_row_that_was_not_ingested_is_named(tmp_path: Path) -> None
     test, valid = pairs_file(tmp_path / "test.csv", (1, "c")), pairs_file(tmp_path / "valid.csv", (1, "a"), (2, "a"))
     with pytest.raises(ConfigError, match=r"1 rows of split.valid .* user 2, item a"):
         parts_of((1, "a", 1), (2, "b", 2), protocol="given", test=test, valid=valid)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_validation_row_that_was_rated_low_or_only_judges_is_named(judged: bool, tmp_path: Path) -> None:
+    test = pairs_file(tmp_path / "test.csv", (2, "a") if judged else (1, "c"))
+    valid = pairs_file(tmp_path / "valid.csv", (1, "a"), (2, "a"))
+    rows = [(1, "a", 1, 5), (1, "b", 1, 5), (2, "b", 2, 5), (2, "a", 2, 5 if judged else 1)]
+    with pytest.raises(ConfigError, match=r"1 rows of split.valid .* user 2, item a"):
+        parts_of(*rows, positives=Positives(min_rating=4), protocol="given", test=test, valid=valid)
 
 
 @pytest.mark.parametrize("repeats", ["drop_from_test", "keep"])
@@ -347,6 +374,23 @@ def test_a_rating_too_low_is_known_where_its_event_is_listed() -> None:
     assert made.raw("rated") == [("1", "b")]
 
 
+def test_a_kind_of_event_that_no_row_has_is_told_with_what_is_left_out(store: Store) -> None:
+    log = tiny_log(*((u, i, 9 * u + i, None, ("view", "purchase", None)[i % 3]) for u in range(4) for i in range(6)))
+    snapshot = make_snapshot(store, log)
+
+    def told(**events: float) -> list[str]:
+        made = split.fn(store, snapshot, SplitConfig(protocol="leave_last_out"), Positives(events=events))
+        notes: list[str] = store.manifest(f"prepared/{made.key}")["notes"]
+        return notes
+
+    assert told(view=1) == []
+    assert told() == []
+    (note,) = told(view=1, puchase=5)
+    assert "no row is of the kind puchase" in note
+    assert "purchase (8)" in note
+    assert "none (8)" in note
+
+
 def test_events_that_nobody_has_are_refused() -> None:
     with pytest.raises(DataRefused, match="kind bought"):
         parts_of((1, "a", 1, None, "buy"), positives=Positives(events={"bought": 1}))
@@ -366,6 +410,17 @@ def test_a_core_is_found_step_by_step() -> None:
     assert made.raw("test") == [(user, "v1") for user in "1234"]
     assert made.tables["items"]["item_id"].to_pylist() == ["a", "b", "v0"]  # c and d are learned from by nobody
     assert made.raw("rated") == []
+
+
+def test_what_a_random_split_leaves_out_is_known_at_the_test_wherever_it_stands() -> None:
+    rows = [(user, f"i{n}", n) for user in range(6) for n in range(12)] + [(user, f"j{user}", 6) for user in range(6)]
+    made = split_of(*rows, protocol="random", test_share=0.4, min_item_rows=3, seed=1)
+    first = {
+        user: min(r["place"] for r in made.tables["test"].to_pylist() if r["user_idx"] == user) for user in range(6)
+    }
+    left_out = made.tables["rated"].to_pylist()
+    assert any(row["place"] > first[row["user_idx"]] for row in left_out)
+    assert all(row["before_test"] for row in left_out)
 
 
 def test_what_is_left_out_is_not_shown_again() -> None:
@@ -436,7 +491,9 @@ def test_every_split_is_what_plain_loops_make_and_passes_its_audit(
         if name in ("train", "valid"):
             assert made.tables[name]["weight"].to_pylist() == [weights[n] for n in sorted(parts[name])]
     first = {user: min(n for n in parts["test"] if parts["test"][n][0] == user) for user, *_ in parts["test"].values()}
-    before = [place < first.get(row[0], 1000) for place, row in sorted(parts["rated"].items())]
+    before = [
+        place < first.get(row[0], 1000) or place in parts["left_out"] for place, row in sorted(parts["rated"].items())
+    ]
     assert made.tables["rated"]["before_test"].to_pylist() == before
 
 
@@ -479,7 +536,7 @@ def by_loops(
         n: r for n, r in rated.items() if r[0] in {one[0] for one in known} and r[1] in {one[1] for one in known}
     }
     weights = {n: positives.events.get(row[5], 1.0) if positives.events else 1.0 for n, row in enumerate(stream)}
-    return {**parts, "train": train, "rated": of_known}, weights
+    return {**parts, "train": train, "rated": of_known, "left_out": left_out}, weights
 
 
 def assigned(good: dict[int, tuple[Any, ...]], config: SplitConfig) -> dict[int, str]:

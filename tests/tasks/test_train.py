@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from tasks.errors import ConfigError, RunFailed
 from tasks.judging import Judges
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
-from tasks.split.config import SplitConfig
+from tasks.split.config import Positives, SplitConfig
 from tasks.split.task import split
 from tasks.store.histories import read_histories
 from tasks.store.refs import SampleRefs
@@ -205,6 +206,49 @@ def test_the_bundle_holds_what_was_fitted_and_what_is_served(store: Store) -> No
     assert bundle.users.ids_N.tolist() == list(range(40))
     assert bundle.items.ids_N.tolist() == list(range(20))
     assert bundle.history_length == 5
+
+
+def test_rows_are_fitted_with_the_weights_of_their_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The validation's fit and the refit, each with those of its own rows."""
+    fits: list[TrainingData] = []
+    real = BPRMF.fit
+
+    def told(model: BPRMF, data: TrainingData, session: FitSession) -> BPRMF:
+        fits.append(data)
+        return real(model, data, session)
+
+    monkeypatch.setattr(BPRMF, "fit", told)
+    kinds = ("view", "cart", "buy")
+    rows = [(user, (user + n) % 20, n, None, kinds[(user * n) % 3]) for user in range(40) for n in range(8)]
+    positives = Positives(events={"view": 0.25, "cart": 1, "buy": 5})
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows)), SplitConfig(protocol="leave_last_out"), positives)
+    ran(store, sample.fn(store, parts))
+    assert [data.n_rows for data in fits] == [40 * 6, 40 * 7]
+    for data in fits:
+        users_R, items_R = data.histories.users_R, data.histories.items_R
+        weight_K = np.array([positives.events[kind] for kind in kinds])
+        assert data.weights_R is not None
+        assert data.weights_R.tolist() == weight_K[users_R * ((items_R - users_R) % 20) % 3].tolist()
+
+
+def test_the_bundle_masks_what_was_rated_low_before_and_after_the_test(store: Store) -> None:
+    rows = [(user, (user + n) % 20, n, 1 if n in (2, 8) else 5) for user in range(40) for n in range(9)]
+    config = SplitConfig(protocol="leave_last_out")
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows)), config, Positives(min_rating=3))
+    bundle = ran(store, sample.fn(store, parts))
+    assert bundle.masked is not None
+    assert bundle.masked.row(0).tolist() == list(range(9))
+    assert bundle.served.row(0).tolist() == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_who_is_only_in_a_given_test_is_no_stranger_with_a_history(store: Store, tmp_path: Path) -> None:
+    """Else what judges would be what the bundle serves by."""
+    (tmp_path / "test.csv").write_text("user_id,item_id\n77,3\n0,19\n")
+    rows = [(user, (user + n) % 20, n) for user in range(40) for n in range(8)]
+    config = SplitConfig(protocol="given", test=str(tmp_path / "test.csv"))
+    bundle = ran(store, sample.fn(store, split.fn(store, make_snapshot(store, tiny_log(*rows)), config)))
+    assert len(bundle.strangers) == 0
+    assert 19 not in bundle.served.row(0)
 
 
 def test_the_record_tells_what_happened(store: Store) -> None:

@@ -136,12 +136,34 @@ def test_a_year_that_python_does_not_know_is_shown(examined: Callable[..., Exami
 
 
 def test_mere_ordinals_are_no_dates(examined: Callable[..., Examined]) -> None:
-    rows = [{**row, "timestamp": datetime.fromtimestamp(number, UTC)} for number, row in enumerate(log())]
+    rows = ordinals()
     found = examined(a=rows)
     assert not broken(found)
     assert found.profile.hours == {}
     one_date = examined(a=[*rows[:-1], {**rows[-1], "timestamp": datetime(1973, 3, 4, tzinfo=UTC)}])
     assert one_date.validation.counts.quarantined == 20
+
+
+def ordinals(n: int = 20) -> list[Row]:
+    """A log whose times are no times."""
+    return [{**row, "timestamp": datetime.fromtimestamp(number, UTC)} for number, row in enumerate(log(n))]
+
+
+def test_ordinals_beside_dates_are_refused(store: Store) -> None:
+    """They would all come first. On one night, or on a later one."""
+    dated, bare = stage(store, "a", log(40)), stage(store, "c", [{**row, "timestamp": None} for row in log()])
+    both = examine_staged(store, dated, stage(store, "b", ordinals()))
+    assert both.validation.reasons == (("no timestamp is before 1990-01-01", 20),)
+    run(store, dated)
+    with pytest.raises(DataRefused, match="no timestamp is before"):
+        run(store, stage(store, "b", ordinals()), checks=ChecksConfig(), day=1)
+    with pytest.raises(DataRefused, match="share of rows with a timestamp"):
+        run(store, bare, day=1)
+
+
+def test_a_users_column_may_be_called_timestamp(examined: Callable[..., Examined]) -> None:
+    users = features("user_id", USERS).rename_columns(["user_id", "timestamp"])
+    assert not broken(examined(a=log(), users=users))
 
 
 NIGHTS: dict[str, tuple[list[Row], ChecksConfig, str, str]] = {
@@ -241,9 +263,9 @@ def test_the_second_of_four_files_is_caught(examined: Callable[..., Examined]) -
 
 
 def test_the_findings_of_a_file_stand_together_in_the_files_order(examined: Callable[..., Examined]) -> None:
-    """Ordinals and dates have rules of their own, so b is judged apart from a and c."""
-    ordinals = [{**row, "timestamp": datetime.fromtimestamp(number, UTC)} for number, row in enumerate(log())]
-    found = examined(a=log(), b=ordinals, c=log(20, 100)).validation.findings
+    """Ordinals have rules of their own, so b, which has no times, is judged apart from a and c."""
+    bare = [{**row, "timestamp": None} for row in log()]
+    found = examined(a=ordinals(), b=bare, c=ordinals(30)).validation.findings
     sources = [finding.source for finding in found]
     assert list(dict.fromkeys(sources)) == ["a.csv", "b.csv", "c.csv", "all files"]
     assert sources == sorted(sources, key=["a.csv", "b.csv", "c.csv", "all files"].index)

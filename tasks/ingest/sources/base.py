@@ -22,6 +22,8 @@ Longs = npt.NDArray[np.int64]
 BLOCK = 8 << 20
 """Bytes read at a time. A line longer than two of them is no row of a log, and is refused."""
 BLOCK_ROWS = 1 << 20
+MENDED = "mended/"
+"""What the labels of mended rows, and of nothing else, begin with: the contract knows them by it."""
 MOST_UNREAD = 1_000_000
 """Rows of a file that cannot be read and yet are kept, with up to `MOST_UNREAD_BYTES` of text: a file with more of them
 is something else than a log."""

@@ -17,6 +17,9 @@ REQUIRED: dict[TableName, tuple[str, ...]] = {
     "items": ("item_id",),
 }
 
+PLACES = ("file_row_number", "file_index")
+"""By these the engine asks where a row stands: a feature of that name would answer instead."""
+
 # In lower case, letters and digits only: `userId`, `User ID` and `user_id:token` are all `userid`.
 USUAL: dict[str, str] = {
     "user_id": (
@@ -101,6 +104,8 @@ def feature_columns(names: Sequence[str], mapping: Mapping[str, str], label: str
     """Ours: theirs, for every column of a users or items file; features keep their own names."""
     taken = set(mapping.values())
     features = [(plain(name), name) for name in names if name not in taken and plain(name)]
+    if taken_names := [name for _, name in features if plain(name).lower() in PLACES]:
+        raise ConfigError(f"{label} has a column {taken_names[0]}, which is a name of ours", "rename or remove it")
     everything = [*mapping.items(), *features]
     ours = [field for field, _ in everything]
     if double := sorted({field for field in ours if ours.count(field) > 1}):

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks.errors import ConfigError, DataRefused, EncoreError, RunFailed, without_passwords
 from tasks.ingest.config import IngestConfig
 from tasks.ingest.sources import delimited, jsonl, parquet, remote
-from tasks.ingest.sources.base import Part, SourceFile, TableName, hash_file
+from tasks.ingest.sources.base import MENDED, Part, SourceFile, TableName, hash_file
 from tasks.ingest.sources.columns import feature_columns, map_columns, refuse_missing_header
 from tasks.ingest.sources.streams import COMPRESSIONS, compression, unpacked
 from tasks.store.store import Store
@@ -91,7 +91,10 @@ def _identified(table: TableName, path: Path) -> SourceFile:
         size_and_time = stamp(path)
         if size_and_time[0] == 0:
             raise DataRefused(f"{path} is empty")
-        return SourceFile(table, str(path), hash_file(path), path, size_and_time)
+        label = str(path)
+        if label.startswith(MENDED):  # the user's folder of that name: its rows are no mended ones, and are judged
+            label = f"./{label}"
+        return SourceFile(table, label, hash_file(path), path, size_and_time)
 
 
 def stamp(path: Path) -> tuple[int, int]:

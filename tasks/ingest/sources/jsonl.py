@@ -45,6 +45,8 @@ ARROW: dict[frozenset[type], pa.DataType] = {
     frozenset(): pa.string(),
 }
 NESTED = {list, dict}
+EXACT = ("user_id", "item_id", "event")
+"""Ours, which are text: Arrow would make one id of two long whole numbers in a field that holds fractions, too."""
 
 
 def read(path: Path, packing: str | None, mapping_of: MappingOf, label: str, *, whole: bool) -> Iterator[Part]:
@@ -103,7 +105,8 @@ class Fields:
     def plain(self) -> pa.Schema | None:
         """Types for Arrow's parser, of the fields that have one; None where a mapped field has several."""
         kinds = {name: ARROW.get(frozenset(types - {type(None)})) for name, types in self._types.items()}
-        if any(kinds[name] is None for name in self.mapping.values()):
+        inexact = [theirs for ours, theirs in self.mapping.items() if ours in EXACT and Fraction in self._types[theirs]]
+        if inexact or any(kinds[name] is None for name in self.mapping.values()):
             return None
         return pa.schema([(name, kind) for name, kind in kinds.items() if kind is not None])
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import ConfigError, DataRefused, DownloadFailed, EncoreError, RunFailed, without_passwords
+from tasks.errors import ConfigError, DataRefused, DownloadFailed, EncoreError, RunFailed
 from tasks.ingest.progress import Progress
 from tasks.ingest.sources.base import BLOCK, SourceFile, TableName, identity
 from tasks.store.atomic import new_file, write_json
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SCHEME = "s3://"
 WHO = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; and AWS_ENDPOINT_URL if it is not AWS"
+FETCHED = "_remote"
+"""The folder in a dataset's staging where objects wait."""
 SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 10, 60
 
 
@@ -38,7 +40,9 @@ def identify(
 
     New and changed ones are fetched to be hashed. Raises ConfigError where there are none, RunFailed or DownloadFailed
     where the storage cannot be asked."""
-    if (shown := without_passwords(pattern)) != pattern:
+    bucket = pattern.removeprefix(SCHEME).partition("/")[0]
+    if ":" in bucket or "@" in bucket:  # no bucket's name; a secret key may hold slashes, so all up to the last @ goes
+        shown = SCHEME + pattern.rpartition("@")[2] if "@" in pattern else f"an {SCHEME} address"
         raise ConfigError(f"{shown} was given with a password in it, which is not used", f"leave it out; {WHO}")
     with _explained(pattern):
         client = _connect()
@@ -88,7 +92,7 @@ def _identified(table: TableName, info: "FileInfo", client: "S3FileSystem", memo
 def _place(memory: Path, url: str, stamp: Sequence[int]) -> Path:
     """Where an object waits until it is staged; the extension tells its format."""
     suffixes = "".join(PurePosixPath(url).suffixes[-2:])
-    return memory.parent / "_remote" / f"{identity(url, *stamp)[:32]}{suffixes}"
+    return memory.parent / FETCHED / f"{identity(url, *stamp)[:32]}{suffixes}"
 
 
 def _stamp(info: "FileInfo") -> tuple[int, int]:

@@ -14,19 +14,20 @@ from tasks.store.store import Store, Writer
 
 SENTENCES = {
     "rows_lost": "training, validation, test, dropped and left-out rows together are the positive rows of the log",
-    "rows_foreign": "the rows (a sample of them) are in the log, with these ids and this time",
+    "rows_foreign": "the rows (a sample of them) are in the log, with their ids and what else they say of themselves",
     "rows_twice": "no row of the log is in two parts or twice in one",
     "rows_disordered": "every part is sorted by user and then by time",
     "pairs_in_two_parts": "no pair is in two parts",
     "rows_before_the_cut": "every part is later than the part before it",
     "rows_after_the_last": "held-out rows are the user's last, one for validation and one for the test",
     "shares_missed": "validation and test have their exact shares of the rows",
-    "judging_pairs_known": "no pair that only judges is trained on or chosen by",
+    "judging_pairs_known": "no pair that only judges is trained on, chosen by or masked",
     "indices_wrong": "every index is within the id maps",
     "ids_without_rows": "the id maps hold only ids of training and validation rows",
     "ids_disordered": "the id maps hold no id twice and are in catalogue order",
     "test_ids_wrong": "the indices of test rows are those of their ids, and -1 only where the id is unknown",
-    "no_positives": "every training and validation row is a positive, and weighs what its event weighs",
+    "no_positives": "every training and validation row is a positive, and weighs what an event weighs",
+    "rated_wrong": "rows that are only masked are low ratings and what was left out, and tell which precede the test",
     "too_little_activity": "every user and item with training rows has the least number of them",
 }
 """By the fact, a number of rows or ids, that says where it does not hold."""
@@ -52,6 +53,7 @@ def violations(
             "ids_disordered": counts.ids_disordered(),
             "test_ids_wrong": counts.test_ids_wrong(),
             "no_positives": counts.no_positives(),
+            "rated_wrong": counts.rated_wrong(),
             "too_little_activity": counts.too_little_activity(),
         }
         if claim.config.repeats != "keep":
@@ -64,7 +66,7 @@ def violations(
             facts["shares_missed"] = counts.shares_missed()
         if judged is not None:
             facts["judging_pairs_known"] = counts.judging_pairs_known()
-    return facts | order_facts(store, parts, claim.snapshot.rows)
+    return facts | order_facts(store, parts, claim)
 
 
 def within(store: Store, writer: Writer, parts: Mapping[str, DatasetRef]) -> dict[str, DatasetRef]:

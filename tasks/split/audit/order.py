@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.compiled import compiled
+from tasks.split.audit.claim import Claim
 from tasks.split.parts import Ints, Longs
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Store
@@ -17,20 +19,21 @@ from tasks.store.store import Store
 Bits = npt.NDArray[np.uint8]
 
 
-def order_facts(store: Store, parts: Mapping[str, DatasetRef], n_places: int) -> dict[str, int]:
+def order_facts(store: Store, parts: Mapping[str, DatasetRef], claim: Claim) -> dict[str, int]:
     """Rows whose place another row has, and rows that stand before a row that they should follow."""
+    n_places = claim.snapshot.rows
     bits = np.zeros(n_places // 8 + 1, dtype=np.uint8)  # one for each row of the log: whether a part has it
     found = np.zeros(2, dtype=np.int64)
-    for name in ("train", "valid", "test", "rated"):
+    ingested = ("train", "valid", "rated") if claim.protocol == "given" else ("train", "valid", "test", "rated")
+    for name in ingested:
         columns = ["user_idx", "place"] + (["timestamp"] if name != "rated" else [])
         last = np.array([-1, -1, np.iinfo(np.int64).min])  # user, place and time of the row before
         for table in store.blocks(parts[name], columns):
-            if table["place"].null_count:
-                continue  # given test rows: they were not ingested
             time_R = np.zeros(table.num_rows, dtype=np.int64)
-            if name != "rated" and not table["timestamp"].null_count:
-                time_R = table["timestamp"].cast(pa.int64()).to_numpy()
-            found += _look(table["user_idx"].to_numpy(), table["place"].to_numpy(), time_R, last, bits, n_places)
+            if name != "rated":
+                time_R = pc.fill_null(table["timestamp"].cast(pa.int64()), 0).to_numpy()
+            place_R = pc.fill_null(table["place"], -1).to_numpy()
+            found += _look(table["user_idx"].to_numpy(), place_R, time_R, last, bits, n_places)
     return {"rows_twice": int(found[0]), "rows_disordered": int(found[1])}
 
 
