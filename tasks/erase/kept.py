@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 from models.bundle import BundleDamaged
 from models.forgetting import knows
 from tasks.erase.person import Person
-from tasks.ingest.sources.remote import FETCHED
 from tasks.store.atomic import write_json
 from tasks.store.engine import Engine, literal, named
 from tasks.store.reasons import kind
-from tasks.store.store import MANIFEST
+from tasks.store.store import FETCHED, MANIFEST
 from tasks.store.traces import (
     Change,
     Numbers,

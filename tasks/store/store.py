@@ -26,6 +26,7 @@ from tasks.store.sink import write_blocks
 from tasks.store.tables import fingerprint, read_blocks, read_table, write_table
 
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names with an underscore
+FETCHED = "_remote"  # below staging/<dataset>/: what came from elsewhere and waits to be staged
 
 
 @dataclass(frozen=True)

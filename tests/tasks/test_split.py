@@ -375,7 +375,7 @@ def test_a_rating_too_low_is_known_where_its_event_is_listed() -> None:
 
 
 def test_a_kind_of_event_that_no_row_has_is_told_with_what_is_left_out(store: Store) -> None:
-    log = tiny_log(*((u, i, 9 * u + i, None, ("view", "purchase", None)[i % 3]) for u in range(4) for i in range(6)))
+    log = tiny_log(*((u, i, 9 * u + i, None, ("view", "purchase", None)[i % 3]) for u in range(4) for i in range(12)))
     snapshot = make_snapshot(store, log)
 
     def told(**events: float) -> list[str]:
@@ -387,8 +387,8 @@ def test_a_kind_of_event_that_no_row_has_is_told_with_what_is_left_out(store: St
     assert told() == []
     (note,) = told(view=1, puchase=5)
     assert "no row is of the kind puchase" in note
-    assert "purchase (8)" in note
-    assert "none (8)" in note
+    assert "purchase (16)" in note
+    assert "none (16)" in note
 
 
 def test_events_that_nobody_has_are_refused() -> None:

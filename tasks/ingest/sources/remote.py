@@ -21,15 +21,13 @@ from tasks.errors import ConfigError, DataRefused, DownloadFailed, EncoreError, 
 from tasks.ingest.progress import Progress
 from tasks.ingest.sources.base import BLOCK, SourceFile, TableName, identity
 from tasks.store.atomic import new_file, write_json
-from tasks.store.store import Store
+from tasks.store.store import FETCHED, Store
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, S3FileSystem
 
 SCHEME = "s3://"
 WHO = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; and AWS_ENDPOINT_URL if it is not AWS"
-FETCHED = "_remote"
-"""The folder in a dataset's staging where objects wait."""
 SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 10, 60
 
 
