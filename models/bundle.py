@@ -171,8 +171,10 @@ class Bundle:
         """[R] True for a pair that the model has seen in training: such a row cannot judge it."""
         users_R, items_R = self.users.index(user_ids), self.items.index(item_ids)
         known_R = (users_R >= 0) & (items_R >= 0)
-        fitted_F = self.fitted.users_R.astype(np.int64) * len(self.items) + self.fitted.items_R
-        return known_R & np.isin(users_R * len(self.items) + items_R, fitted_F)
+        asked_A = np.unique(users_R[known_R])  # only their lists: all fitted rows as pairs would take gigabytes
+        fitted = self.fitted.take(asked_A)
+        fitted_F = asked_A[fitted.users_R].astype(np.int64) * len(self.items) + fitted.items_R
+        return known_R & np.isin(users_R.astype(np.int64) * len(self.items) + items_R, fitted_F)
 
     def save(self, folder: Path) -> None:
         """Writes the bundle's files into an existing folder."""

@@ -3,7 +3,7 @@
 U test users, R test rows (each pair once), N places, I items
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -66,16 +66,15 @@ def places(items_UN: npt.NDArray[np.int32], judges: Judges) -> npt.NDArray[np.in
     return place_R
 
 
-def first_times(before: Sequence[pa.Table], n_items: int) -> npt.NDArray[np.int64] | None:
+def first_times(before: Iterable[pa.Table], n_items: int) -> npt.NDArray[np.int64] | None:
     """[I] when each item's first row before the test was, in microseconds; None where a row has no timestamp.
 
-    `before` are tables of item_idx and timestamp; each item has a row in one of them."""
-    rows = pa.concat_tables([table.select(["item_idx", "timestamp"]) for table in before])
-    if rows["timestamp"].null_count:
-        return None
-    first = rows.group_by("item_idx").aggregate([("timestamp", "min")])
-    first_I = np.zeros(n_items, dtype=np.int64)
-    first_I[first["item_idx"].to_numpy()] = first["timestamp_min"].cast(pa.int64()).to_numpy()
+    `before` are blocks of item_idx and timestamp, one held at a time; each item has a row in one of them."""
+    first_I = np.full(n_items, np.iinfo(np.int64).max)
+    for rows in before:
+        if rows["timestamp"].null_count:
+            return None
+        np.minimum.at(first_I, rows["item_idx"].to_numpy(), rows["timestamp"].cast(pa.int64()).to_numpy())
     return first_I
 
 

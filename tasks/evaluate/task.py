@@ -1,5 +1,6 @@
 """The step: each model's metrics per user, in a folder whose manifest holds the means and intervals."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _strangers(store: Store, samples: SampleRefs) -> pa.Table | None:
 
 
 def _item_ages(store: Store, split: SplitRefs) -> FloatArray | None:
-    before = [store.read(ref, ["item_idx", "timestamp"]) for ref in (split.train, split.valid)]
+    before = chain.from_iterable(store.blocks(ref, ["item_idx", "timestamp"]) for ref in (split.train, split.valid))
     return item_ages(store.read(split.test), first_times(before, split.items.rows))
 
 
