@@ -1,7 +1,7 @@
 """Examining a night: its new files are judged, rows that several files have are settled, and the facts are drawn from
 what comes of it. Nothing is written but to DuckDB's own tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.expect.contract import Judge
@@ -10,15 +10,16 @@ from tasks.store.refs import DatasetRef
 from tasks.validate.contract import drift_rules
 from tasks.validate.counting import Counted
 from tasks.validate.drafts import Draft, draft_again, draft_new, stays
-from tasks.validate.drift import judge_drift
+from tasks.validate.drift import is_judged, judge_drift, least_rows
 from tasks.validate.facts import Baseline, Tonight, baseline_of, distributions, facts
 from tasks.validate.incoming import Batch, Incoming, batches, incoming
 from tasks.validate.judge import ALL_FILES, judge_all, judge_columns, judge_rows, judge_whole
 from tasks.validate.lake import COUNTS, Tally
 from tasks.validate.night import Night
 from tasks.validate.profile import Profile, Span, profiles
-from tasks.validate.result import Counts, Figure, Finding, Validation, reasons_of
+from tasks.validate.result import Counts, Distribution, Figure, Finding, Validation, reasons_of
 from tasks.validate.settle import settle
+from tasks.validate.text import count_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def examine(engine: Engine, night: Night, judge: Judge) -> Examined:
         counts_of(tallies),
         reasons_of([reason for tally in tallies for reason in tally.reasons]),
         drifted,
-        _notes(night, known),
+        (*_notes(night, known), *_not_judged(drifted)),
     )
     return Examined(validation, tuple(found), drafts, tonight.profile, tonight.news.rows)
 
@@ -151,17 +152,25 @@ def _file_by_file(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: place[finding.table, finding.source]))
 
 
+def _not_judged(drifted: Iterable[Distribution]) -> Iterator[str]:
+    for one in drifted:
+        if not is_judged(one):
+            least = least_rows(one.column)
+            yield f"drift of {one.column} is not judged: fewer than {least:,} rows tonight, or on the last good night"
+
+
 def _notes(night: Night, known: Mapping[str, Figure]) -> tuple[str, ...]:
     """On the delivery: what came, and what became of it."""
     notes = [f"{len(night.staged):,} of {len(night.contents):,} files are new tonight"]
     for name, words in (
-        ("changed_files", "changed under their name"),
+        ("changed_files", "changed under a known name"),
         ("repeated_files", "with the content of another"),
     ):
         if (figure := known[name]).value:
-            notes.append(f"{figure.value:,.0f} files {words}: {figure.shown}")
+            notes.append(f"{count_of(figure.value, 'file')} {words}: {figure.shown}")
     if (late := known.get("late_share")) is not None and late.value:
-        notes.append(f"{late.n_failing:,} new rows are older than the newest of the last good night ({late.shown})")
+        rows = count_of(late.n_failing, "new row")
+        notes.append(f"older than the newest row of the last good night: {rows} ({late.shown})")
     if night.outdated:
         notes.append(
             f"{len(night.outdated):,} files were held against earlier rules and are no longer there to be read"

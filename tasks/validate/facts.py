@@ -23,7 +23,7 @@ from tasks.validate.lake import COUNTS, Tally
 from tasks.validate.ledger import Content, Delivery, GoodNight
 from tasks.validate.profile import Profile, merged
 from tasks.validate.result import Distribution, Figure
-from tasks.validate.text import one_line
+from tasks.validate.text import count_of, one_line
 from tasks.validate.vocabulary import ID_COLUMN
 
 DAY_US = 86_400 * 10**6
@@ -144,7 +144,7 @@ def _against(engine: Engine, tonight: Tonight, nights: Sequence[GoodNight], base
     before, rows = baseline.profile.rows, tonight.profile.rows
     found: dict[str, Figure] = {}
     if before:
-        found["volume"] = Figure(rows / before, shown=f"{rows:,} rows, {before:,} before")
+        found["volume"] = Figure(rows / before, shown=f"{count_of(rows, 'row')}, {before:,} before")
     for kind, ref in (("users", baseline.user_counts), ("items", baseline.item_counts)):
         lost = f"SELECT count(*) FROM {engine.rows([ref])} WHERE id NOT IN (SELECT id FROM all_{kind})"
         n_lost = engine.one(lost)[0]
@@ -160,7 +160,7 @@ def _against(engine: Engine, tonight: Tonight, nights: Sequence[GoodNight], base
     # The first good night brought all that there was, so it says nothing of what is new on a usual one.
     usual = [night.new_rows for night in nights[1:] if night.new_rows][-NIGHTS_COMPARED:]
     if usual:
-        shown = f"{news.rows:,} rows, usually {median(usual):,.0f}"
+        shown = f"{count_of(news.rows, 'row')}, usually {median(usual):,.0f}"
         found["new_rows_ratio"] = Figure(news.rows / median(usual), shown=shown)
     return found
 

@@ -92,7 +92,11 @@ def arrange(known: Iterable[Content], tonight: Iterable[tuple[str, str, str]], a
     if appends:
         newest = {content.label: content for content in ours}
         before = [content for content in known if content.table == "interactions"]
-        changed = [old.label for old in before if old.sha256 != newest.get(old.label, old).sha256]
+        changed = [
+            old.label
+            for old in before
+            if old.sha256 != newest.get(old.label, old).sha256 and not old.is_mended  # those change where one is erased
+        ]
         ours = [newest.pop(old.label, old) for old in before] + list(newest.values())
     arranged = [*ours, *(one for table in ("users", "items") for one in came if one.table == table)]
     first: dict[tuple[str, str], Content] = {}

@@ -26,3 +26,8 @@ def instant(microseconds: int) -> str:
         return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds):%Y-%m-%d %H:%M:%S}"
     except OverflowError:
         return f"{microseconds / 1e6:.6g} s since 1970"
+
+
+def count_of(n: float, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{n:,.0f} {what}{'' if n == 1 else 's'}"

@@ -13,6 +13,7 @@ from tasks.expect.contract import Rule, Similar
 from tasks.validate.config import ChecksConfig
 from tasks.validate.contract import drift_rules
 from tasks.validate.drift import (
+    LEAST_RATINGS,
     LEAST_ROWS,
     divergence,
     hour,
@@ -140,6 +141,13 @@ def test_with_few_rows_nothing_is_said() -> None:
     assert judged(hour(few, enough)) == {}
     assert judged(hour(enough, few)) == {}
     assert not judged(hour(enough, {"5": LEAST_ROWS}))["hour"].passed
+
+
+def test_ratings_are_judged_from_fewer_rows() -> None:
+    few, enough = {"5": LEAST_RATINGS - 1}, {"100": LEAST_RATINGS}
+    assert LEAST_RATINGS < LEAST_ROWS
+    assert judged(rating(few, enough)) == judged(rating(enough, few)) == {}
+    assert not judged(rating({"5": LEAST_RATINGS}, enough))["rating"].passed
 
 
 def test_columns_of_different_length_are_judged_together() -> None:

@@ -340,3 +340,10 @@ def test_whatever_is_delivered_the_snapshot_holds_each_good_row_once(
     if dataset:  # what a lake has been through is not seen in its snapshot
         staged = [stage(fresh, name, files[content]) for name, content in dataset.items()]
         assert run(fresh, *staged, checks=LAX).snapshot.hash == found.snapshot.hash
+
+
+def test_drift_that_is_not_judged_is_told_in_the_report(store: Store) -> None:
+    first = run(store, stage(store, "a", log()))
+    second = run(store, stage(store, "a", log()), stage(store, "b", numbered(log(20, first=20))), day=1)
+    told = [store.path(result.report).read_text() for result in (first, second)]
+    assert ["drift of hour is not judged" in page for page in told] == [False, True]

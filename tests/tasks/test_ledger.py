@@ -89,3 +89,12 @@ def test_the_plan_imports_nothing_heavy() -> None:
     code = "import sys, tasks.validate.ledger; print({'duckdb', 'great_expectations', 'prefect'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "set()"
+
+
+def test_a_mended_file_that_an_erasure_rewrote_is_no_changed_file() -> None:
+    before = [Content("interactions", "a", "1"), Content("interactions", "mended/b", "2")]
+    tonight = [("interactions", "a", "1"), ("interactions", "mended/b", "3")]
+    found = arrange(before, tonight, True)
+    assert found.changed == ()
+    assert [content.sha256 for content in found.contents] == ["1", "3"]
+    assert arrange(before, [("interactions", "a", "9"), tonight[1]], True).changed == ("a",)
