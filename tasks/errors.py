@@ -4,8 +4,8 @@ import re
 
 
 def without_passwords(text: str) -> str:
-    """Without the name and password that a URL in it may carry."""
-    return re.sub(r"://[^/@\s]+@", "://", text)
+    """Without the name and password that a URL in it may carry, also where a careless one has a `/` in it."""
+    return re.sub(r"://([^/@\s]+|[^/@\s:]*:[^@\s]+)@", "://", text)
 
 
 class EncoreError(Exception):

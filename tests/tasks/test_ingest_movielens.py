@@ -334,3 +334,5 @@ def test_only_downloads_are_tried_again():
 
 def test_a_url_is_shown_without_its_password():
     assert without_passwords("see https://me:secret@host/x") == "see https://host/x"
+    assert without_passwords("see s3://key:se/cret@bucket/x") == "see s3://bucket/x"
+    assert without_passwords("see s3://bucket/a@b.csv") == "see s3://bucket/a@b.csv"
