@@ -94,9 +94,9 @@ def _columns(asked: Engine, raws: Sequence[Raw], paths: Sequence[str], ingest: I
     columns = (*profiled, *(nested_column(name) for name in sorted(nested)))
     headers = tuple(raw.header for raw in raws)
     every = dict.fromkeys(name for header in (*headers, names) for name in header)
-    named = {name: ours for name in every if (ours := recognise(name, "interactions")) is not None}
-    proposed = propose(columns, named, ingest.columns, headers, lambda name: commonest_share(asked, source, name))
-    return Columns(columns, named, headers, proposed)
+    known = {name: ours for name in every if (ours := recognise(name, "interactions")) is not None}
+    proposed = propose(columns, known, ingest.columns, headers, lambda name: commonest_share(asked, source, name))
+    return Columns(columns, known, headers, proposed)
 
 
 def _as_parquet(store: Store, raw: Raw, number: int) -> list[str]:

@@ -555,11 +555,11 @@ def test_a_file_that_changes_under_us_is_no_fault_of_its_data(tmp_path, name, ch
 def test_an_archive_whose_member_would_leave_its_folder_is_refused(tmp_path):
     path = tmp_path / "ml.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../../evil.csv", "user,item\n1,2\n")
+        archive.writestr("../../slipped.csv", "user,item\n1,2\n")
     member = movielens.ARCHIVES["movielens-25m"].members["items"]
     with pytest.raises(DataRefused, match="would leave its folder"):
         list(movielens.read_member(path, member))
-    assert not list(tmp_path.parent.rglob("evil.csv"))
+    assert not list(tmp_path.parent.rglob("slipped.csv"))
 
 
 def test_a_row_that_was_not_read_is_kept_as_it_came(tmp_path):
