@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._memory import peak_bytes
 from benchmarks._split import MODES, read_split
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
 from models.fitting.config import SamplingConfig, TrainerConfig
@@ -124,12 +125,6 @@ def _compile(name: str, config: Any) -> None:
     build(name, config, few).fit(few, FitSession(TrainerConfig(epochs=1))).score(query)
 
 
-def _peak_mb() -> float:
-    """Most memory that this process ever held. `getrusage` would count the process that started it too."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def _sha256(model: Recommender) -> str:
     """Of all that was learned."""
     digest = hashlib.sha256()
@@ -156,7 +151,7 @@ def _worker() -> None:
     if session.trainer.epochs and session.history and not chosen:
         chosen = {"epochs": session.trainer.epochs}
     figures = {
-        "first": metrics[first], "second": metrics[second], "seconds": seconds, "peak_mb": _peak_mb(),
+        "first": metrics[first], "second": metrics[second], "seconds": seconds, "peak_mb": peak_bytes() / 2**20,
         "rate": samples / last_seconds if samples else None, "chosen": chosen,
         "weights": _sha256(model),
     }  # fmt: skip

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._log import write_log
+from benchmarks._memory import peak_bytes
 
 ROOT = Path(__file__).parent.parent
 STEPS = ("ingest", "validate", "split", "sample")
@@ -153,12 +154,7 @@ def _work(folder: str, step: str, as_of: str, memory_gb: float) -> Cost:
         start = time.perf_counter()
         made = work[name](made)
         seconds = time.perf_counter() - start
-    return Cost(seconds, _peak_gb(), _disk_gb(store.root))
-
-
-def _peak_gb() -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+    return Cost(seconds, peak_bytes() / 1e9, _disk_gb(store.root))
 
 
 def _disk_gb(root: Path) -> float:

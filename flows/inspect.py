@@ -23,7 +23,7 @@ from tasks.inspect.columns import SAMPLE_ROWS, Column, commonest_share, nested_c
 from tasks.inspect.propose import Proposed, propose, to_write
 from tasks.inspect.scratch import as_parquet
 from tasks.store.atomic import scratch_folder
-from tasks.store.engine import Engine, engine, named
+from tasks.store.engine import Engine, engine, parquet
 from tasks.store.refs import StagedRef
 from tasks.store.store import Store
 
@@ -86,8 +86,7 @@ def _once(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]:
 def _columns(asked: Engine, raws: Sequence[Raw], paths: Sequence[str], ingest: IngestConfig) -> Columns:
     """One profile of all files: what one of them lacks is null in its rows."""
     nested = {name for raw in raws for name in raw.nested}
-    files = ", ".join(named(Path(path)) for path in paths)
-    source = f"read_parquet([{files}], union_by_name=true, hive_partitioning=false)"
+    source = parquet(map(Path, paths))
     read = asked.table(f"SELECT * FROM {source} LIMIT 0").column_names
     names = [name for name in dict.fromkeys(name for raw in raws for name in (*raw.names, *read)) if name in read]
     profiled = profile_columns(asked, source, [name for name in names if name not in nested])

@@ -12,7 +12,7 @@ from models.bundle import BundleDamaged
 from models.forgetting import knows
 from tasks.erase.person import Person
 from tasks.store.atomic import write_json
-from tasks.store.engine import Engine, literal, named
+from tasks.store.engine import Engine, literal, parquet
 from tasks.store.reasons import kind
 from tasks.store.store import FETCHED, MANIFEST
 from tasks.store.traces import (
@@ -51,7 +51,7 @@ def find_kept(engine: Engine, person: Person, left: Collection[str]) -> list[Tra
 
 def refused_rows(engine: Engine, path: Path, person: Person) -> Numbers:
     """The numbers of those rows of a quarantine, or of a staged file's unread rows, that name the person."""
-    source = f"read_parquet({named(path)}, file_row_number=true, hive_partitioning=false)"
+    source = parquet([path], numbered=True)
     user, line = "json_extract_string(row, '$.user_id')", "json_extract_string(row, '$.line')"
     # whatever may name the person, in SQL; whether it does, by one rule for all
     wanted = f"{user} = {literal(person.user_id)} OR contains({line}, {literal(person.user_id)})"
@@ -71,7 +71,7 @@ def _refused(engine: Engine, person: Person) -> Iterator[Trace]:
 def _clear_refused(engine: Engine, path: Path, gone: Numbers) -> None:
     manifest = read_json(path.with_name(MANIFEST))
     if manifest is not None:  # a night that was refused has none
-        source = f"read_parquet({named(path)}, file_row_number=true, hive_partitioning=false)"
+        source = parquet([path], numbered=True)
         left = f"file_row_number NOT IN ({', '.join(map(str, gone))})"
         sql = f"SELECT {kind(manifest['reasons'])} AS reason, count(*) AS n FROM {source} WHERE {left} GROUP BY ALL"
         reasons = {one["reason"]: one["n"] for one in engine.table(f"{sql} ORDER BY n DESC, reason").to_pylist()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.schema import QUARANTINE
-from tasks.store.engine import Engine, literal, named
+from tasks.store.engine import Engine, literal, parquet
 from tasks.store.reasons import kind
 from tasks.store.store import MANIFEST
 from tasks.store.traces import folders, read_json
@@ -71,14 +71,13 @@ def mended_files(engine: Engine, dataset: str) -> list[Path]:
 def _make_taken(engine: Engine, dataset: str) -> None:
     """The table `taken`: the rows that were mended, by their names in quarantine."""
     paths = mended_files(engine, dataset)
-    listed = ", ".join(named(path) for path in paths)
-    rows = f"SELECT DISTINCT quarantine_id AS id FROM read_parquet([{listed}])" if paths else "SELECT '' AS id LIMIT 0"
+    rows = f"SELECT DISTINCT quarantine_id AS id FROM {parquet(paths)}" if paths else "SELECT '' AS id LIMIT 0"
     engine.run(f"CREATE OR REPLACE TEMP TABLE taken AS {rows}")
 
 
 def _rows(paths: tuple[Path, ...]) -> str:
     if paths:
-        return f"read_parquet([{', '.join(named(path) for path in paths)}], hive_partitioning=false)"
+        return parquet(paths)
     kinds = {pa.string(): "VARCHAR", pa.int64(): "BIGINT"}
     columns = ", ".join(f"NULL::{kinds.get(field.type, 'TIMESTAMPTZ')} AS {field.name}" for field in QUARANTINE)
     return f"(SELECT {columns} LIMIT 0)"

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from tasks.split.config import Positives
-from tasks.store.engine import Engine
+from tasks.store.engine import engine
 from tasks.store.refs import DatasetRef
+from tasks.store.store import Store
 
 
-def notes(engine: Engine, refs: Sequence[DatasetRef], positives: Positives) -> list[str]:
+def notes(store: Store, refs: Sequence[DatasetRef], positives: Positives) -> list[str]:
     """A sentence where `ingest.events` names a kind that no row is of; nothing else is odd."""
     if not positives.events:
         return []
-    counted = engine.table(f"SELECT event, count(*) AS rows FROM {engine.rows(refs)} GROUP BY event ORDER BY rows DESC")
+    with engine(store) as sql:
+        counted = sql.table(f"SELECT event, count(*) AS rows FROM {sql.rows(refs)} GROUP BY event ORDER BY rows DESC")
     return misnamed(
         positives.events, dict(zip(*(counted[name].to_pylist() for name in ("event", "rows")), strict=True))
     )

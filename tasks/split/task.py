@@ -58,8 +58,7 @@ def split(
         findings = audit(store, within(store, writer, parts), claim, pairs.judged)
         refs = {name: vars(ref) for name, ref in parts.items()}
         told = {"protocol": claim.protocol, "weighted": bool(positives.events), "made_from": snapshot.made_from}
-        with engine(store) as sql:
-            odd = notes(sql, snapshot.interactions, positives)
+        odd = notes(store, snapshot.interactions, positives)
         return {**told, "parts": refs, "audit": findings, "notes": odd}
 
     built = store.build(f"prepared/{key}", write)

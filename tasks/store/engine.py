@@ -4,7 +4,7 @@ The only file that imports it. Text in SQL goes through `literal` and `quoted`; 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +67,7 @@ class Engine:
     def rows(self, refs: Sequence[DatasetRef]) -> str:
         """What to write behind FROM for the rows of these files; `file_row_number` and `file_index` (from 0, in the
         order of the refs) say where each one stands."""
-        files = ", ".join(named(self.store.path(ref.path)) for ref in refs)
-        return f"read_parquet([{files}], file_row_number=true, hive_partitioning=false, union_by_name=true)"
+        return parquet((self.store.path(ref.path) for ref in refs), numbered=True)
 
 
 @contextmanager
@@ -99,9 +98,13 @@ def literal(value: str | float | int | None) -> str:
     return repr(value) if isinstance(value, int) else f"'{value!r}'::DOUBLE"  # 0.1 alone would be a decimal
 
 
-def named(path: Path) -> str:
-    """A file in SQL: this one, also where its name or its folder's looks like a pattern."""
-    return literal(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path)))
+def parquet(paths: Iterable[Path], numbered: bool = False) -> str:
+    """What to write behind FROM for the rows of these files, also where a name looks like a pattern or a partition.
+
+    `numbered` adds the column `file_row_number`, from 0 in each file."""
+    files = ", ".join(literal(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", str(path))) for path in paths)
+    number = ", file_row_number=true" if numbered else ""
+    return f"read_parquet([{files}]{number}, hive_partitioning=false, union_by_name=true)"
 
 
 def quoted(name: str) -> str:

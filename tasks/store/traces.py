@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.store.atomic import TEMPORARY, new_file
-from tasks.store.engine import Engine, literal, named, quoted
+from tasks.store.engine import Engine, literal, parquet, quoted
 from tasks.store.sink import write_blocks
 from tasks.store.tables import read_blocks
 
@@ -41,7 +41,7 @@ def user_column(path: Path) -> str | None:
 
 def rows_where(engine: Engine, path: Path, condition: str) -> Numbers:
     """The numbers, from 0, of the rows of a Parquet file for which a condition holds, ascending."""
-    source = f"read_parquet({named(path)}, file_row_number=true, hive_partitioning=false)"
+    source = parquet([path], numbered=True)
     found = engine.table(f"SELECT file_row_number AS n FROM {source} WHERE {condition} ORDER BY n")
     numbers: Numbers = found["n"].to_numpy().astype(np.int64)
     return numbers

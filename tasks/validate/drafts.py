@@ -53,7 +53,7 @@ def draft_new(
     """Of a file that was judged tonight. Needs `repeats` of duplicates.py where it holds interactions."""
     alone, ref = replace(batch, files=(file,)), file.ref
     refused = _refused(engine, alone) if counted.n_refused else _rows([])
-    repeats = _Repeats.of(engine, file.number, contents) if file.table == "interactions" else _Repeats()
+    repeats = Repeats.of(engine, file.number, contents) if file.table == "interactions" else Repeats()
     columns = {field.name: str(field.type) for field in file.schema}
     origin = Origin(
         file.table, ref.source, ref.sha256, rules, ref.data.fingerprint, _hash(refused), columns, counted.span
@@ -61,21 +61,21 @@ def draft_new(
     n_quarantined = counted.n_refused + (ref.unread.rows if ref.unread else 0)
     reasons = (*counted.reasons, *unread_reasons(engine, ref))
     tally = Tally(ref.rows, n_quarantined, len(repeats.rows), profile, reasons)
-    return Draft(file.number, _name(origin, repeats), origin, tally, repeats.lost_to, alone, None)
+    return Draft(file.number, folder_name(origin, repeats), origin, tally, repeats.lost_to, alone, None)
 
 
 def draft_again(engine: Engine, number: int, old: Partition, profile: Profile, contents: Sequence[Content]) -> Draft:
     """Of a file in the lake, which keeps other rows than before."""
-    repeats = _Repeats.of(engine, number, contents)
+    repeats = Repeats.of(engine, number, contents)
     n_before = old.repeated.rows if old.repeated else 0
     n_duplicates = old.tally.duplicates - n_before + len(repeats.rows)
     tally = replace(old.tally, duplicates=n_duplicates, profile=profile)
-    return Draft(number, _name(old.origin, repeats), old.origin, tally, repeats.lost_to, None, old)
+    return Draft(number, folder_name(old.origin, repeats), old.origin, tally, repeats.lost_to, None, old)
 
 
 def stays(engine: Engine, number: int, old: Partition, contents: Sequence[Content]) -> bool:
     """Whether a file in the lake, whose rows were compared with others again, keeps just those that it had."""
-    return _name(old.origin, _Repeats.of(engine, number, contents)) == old.folder.rpartition("/")[2]
+    return folder_name(old.origin, Repeats.of(engine, number, contents)) == old.folder.rpartition("/")[2]
 
 
 def write_partition(engine: Engine, dataset: str, draft: Draft) -> Partition:
@@ -146,7 +146,7 @@ def _without(blocks: Iterable[pa.Table], excluded: IntArray) -> Iterator[pa.Tabl
 
 
 @dataclass(frozen=True)
-class _Repeats:
+class Repeats:
     """A file's rows that are left out because an earlier row is the same."""
 
     rows: IntArray = field(default_factory=lambda: _rows([]))  # source rows, in their order
@@ -154,7 +154,7 @@ class _Repeats:
     lost_to: tuple[str, ...] = ()  # the contents of these files
 
     @classmethod
-    def of(cls, engine: Engine, number: int, contents: Sequence[Content]) -> "_Repeats":
+    def of(cls, engine: Engine, number: int, contents: Sequence[Content]) -> "Repeats":
         ours = f"FROM repeats WHERE file = {number}"
         found = engine.table(f"SELECT source_row, is_first {ours} ORDER BY source_row")
         files = engine.table(f"SELECT DISTINCT first_file AS file {ours} AND is_first ORDER BY ALL")["file"].to_pylist()
@@ -176,7 +176,7 @@ def _hash(rows: IntArray) -> str:
     return hashlib.sha256(rows.data).hexdigest()[:16]  # without a copy: they may be many
 
 
-def _name(origin: Origin, repeats: _Repeats) -> str:
+def folder_name(origin: Origin, repeats: Repeats) -> str:
     """By what came in and what is left out."""
     left_out = make_hash(FORM, origin.table, origin.rules, origin.staged, origin.refused, _hash(repeats.aside))
     return f"{origin.sha256[:16]}-{left_out[:8]}"

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from tasks.schema import ID_COUNTS
-from tasks.store.engine import Engine, literal, named
+from tasks.store.engine import Engine, literal, parquet
 from tasks.store.keys import make_hash
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Writer
 from tasks.store.traces import Trace, folders, is_named, read_json, remove, rows_of, write_without
-from tasks.validate.drafts import _name, _Repeats
+from tasks.validate.drafts import Repeats, folder_name
 from tasks.validate.lake import COUNTS, TABLES, Origin, Partition, Tally, read_partition, write_snapshot
 from tasks.validate.ledger import read_ledger, write_ledger
 from tasks.validate.profile import Profile, Span, profiles
@@ -94,7 +94,7 @@ class _Rewrite:
         gone = [self._source_rows(ref, True) for ref in old.files]
         origin = replace(old.origin, staged=make_hash("without", old.origin.staged, gone), span=self._span(old))
         aside = np.array(self._source_rows(old.repeated, False) if old.repeated else [], dtype=np.int64)
-        name = _name(origin, _Repeats(aside=aside))
+        name = folder_name(origin, Repeats(aside=aside))
         built = store.build(f"lake/{self.dataset}/{name}", lambda writer: self._fill(writer, old, origin))
         self.made[old.folder] = built.path
 
@@ -132,7 +132,7 @@ class _Rewrite:
         profile, n_repeated = Profile(Span(files["part"].rows)), 0
         if origin.table == "interactions":
             dated = [0] if old.tally.profile.hours else []
-            rows = f"SELECT 0 AS file, * FROM read_parquet({named(writer.path('interactions.parquet'))})"
+            rows = f"SELECT 0 AS file, * FROM {parquet([writer.path('interactions.parquet')])}"
             profile = profiles(engine, rows, dated, None).get(0, Profile())
             profile = replace(profile, late=min(old.tally.profile.late, profile.rows))
             if old.repeated is not None:
