@@ -15,10 +15,18 @@ usage: encore COMMAND [--config=FILE.yaml] [--section.field=value ...] [--json=F
 commands
   retrain      the whole night once: ingest, validate, split, sample, train, evaluate, promote, recommend
   compare      several models on one snapshot and split: --models=bpr_mf,ease --seeds=0,1; a leaderboard
+  tune         a search for better settings of one model: --model.name=mind --trials=20; ends with a night
   recommend    the champion's top K for all users, or for --recommend.users=1,2,3, to Parquet
   inspect      profiles a file, proposes its columns and a configuration: encore inspect PATH
   quarantine   lists refused rows; --export=FILE to mend them, --take=FILE to take them in again
   erase        removes a person from all that is kept: encore erase USER
+  history      what was champion when, and why
+  promote      a person lets a version out: encore promote VERSION --reason=...
+  rollback     back to the champion before, or --to=VERSION; its lists are published again
+  freeze       no night changes the champion until encore freeze --lift
+  reproduce    makes a version once more and compares every figure: encore reproduce VERSION
+  diff         two versions or runs beside each other, as a page: encore diff VERSION VERSION
+  gc           removes what is old and no champion needs; --dry_run only lists it
   up           Prefect server, MLflow server and a worker on this machine, deployments applied
 
 `encore COMMAND --help` lists every option with its default. Examples:
@@ -71,28 +79,24 @@ def _recommend(options: "Options[Any]", started: float) -> dict[str, Any]:
     return recommend_and_show(options.config, options.settings)
 
 
-def _inspect(options: "Options[Any]", started: float) -> dict[str, Any]:
-    from flows.inspect import inspect, show
+def _tune(options: "Options[Any]", started: float) -> dict[str, Any]:
+    from flows.start import tune_and_show
 
-    result = inspect(options.config, options.settings)
-    show(result)
-    return result
+    return tune_and_show(options.config, options.settings)
 
 
-def _quarantine(options: "Options[Any]", started: float) -> dict[str, Any]:
-    from flows.stewardship import quarantine, show_quarantine
+def _look_after(module: str, name: str) -> "Callable[[Options[Any], float], dict[str, Any]]":
+    """A command without steps: `flows.<module>` has a function of its name, and `show_<name>` for the terminal."""
 
-    result = quarantine(options.config, options.settings)
-    show_quarantine(result)
-    return result
+    def run(options: "Options[Any]", started: float) -> dict[str, Any]:
+        from importlib import import_module
 
+        home = import_module(f"flows.{module}")
+        result: dict[str, Any] = getattr(home, name)(options.config, options.settings)
+        getattr(home, f"show_{name}")(result)
+        return result
 
-def _erase(options: "Options[Any]", started: float) -> dict[str, Any]:
-    from flows.stewardship import erase, show_erase
-
-    result = erase(options.config, options.settings)
-    show_erase(result)
-    return result
+    return run
 
 
 def _up(options: "Options[Any]", started: float) -> dict[str, Any]:
@@ -105,8 +109,16 @@ COMMANDS: dict[str, Callable[["Options[Any]", float], dict[str, Any]]] = {
     "retrain": _retrain,
     "compare": _compare,
     "recommend": _recommend,
-    "inspect": _inspect,
-    "quarantine": _quarantine,
-    "erase": _erase,
+    "tune": _tune,
+    "inspect": _look_after("inspect", "inspect"),
+    "quarantine": _look_after("stewardship", "quarantine"),
+    "erase": _look_after("stewardship", "erase"),
+    "history": _look_after("champions", "history"),
+    "promote": _look_after("champions", "promote"),
+    "rollback": _look_after("champions", "rollback"),
+    "freeze": _look_after("champions", "freeze"),
+    "reproduce": _look_after("reproduce", "reproduce"),
+    "diff": _look_after("diff", "diff"),
+    "gc": _look_after("gc", "gc"),
     "up": _up,
 }

@@ -29,7 +29,7 @@ def run_command(name: str, command: "Callable[[Options[Any], float], dict[str, A
         if {"-h", "--help"} & set(words):
             print_help(name)
             return 0
-        flags = parse(words, POSITIONAL.get(name))
+        flags = parse(words, POSITIONAL.get(name, ()))
         config_file = named_file(flags, "config")
         result_file = named_file(flags, "json")
         result = command(read_options(flags, config_file, name), started)
@@ -72,7 +72,7 @@ def print_help(command: str) -> None:
     from flows.options import options_of
 
     told = "--models=NAME,NAME " if command == "compare" else ""
-    told = f"{POSITIONAL[command].upper()} " if command in POSITIONAL else told
+    told += "".join(f"{word.upper()} " for word in POSITIONAL.get(command, ()))
     print(f"usage: encore {command} {told}[--config=FILE.yaml] [--section.field=value ...] [--json=FILE]\n")
     print("  --config=FILE.yaml  the same names as sections and fields; flags go before it")
     print("  --json=FILE         write the result there, on failure too")

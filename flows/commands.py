@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from models.frozen import Frozen
 from tasks.ingest.config import NAME, IngestConfig
+from tasks.publish.config import RecommendConfig
 from tasks.validate.config import ChecksConfig
 
 
@@ -59,6 +60,104 @@ class EraseConfig(Frozen):
         return self.registered_model or f"encore-{self.ingest.dataset}"
 
 
-COMMANDS: dict[str, type[Any]] = {"inspect": InspectConfig, "quarantine": QuarantineConfig, "erase": EraseConfig}
-POSITIONAL = {"inspect": "path", "erase": "user"}
+class Registered(Frozen):
+    """Of commands that deal with registered versions: whose."""
+
+    ingest: IngestConfig = IngestConfig()
+    """Of which dataset: `--ingest.name=NAME`, or the configuration of its nights by --config."""
+    registered_model: str = Field(default="", pattern=NAME)
+    """The registered model; unset: `encore-<dataset>`."""
+
+    @property
+    def dataset(self) -> str:
+        return self.ingest.dataset
+
+    @property
+    def model(self) -> str:
+        return self.registered_model or f"encore-{self.dataset}"
+
+
+class PromoteConfig(Registered):
+    """A person lets a version out, whatever the gate said."""
+
+    version: str = Field(min_length=1)
+    """The registered version."""
+    reason: str = Field(min_length=1)
+    """Why: it is kept in the history."""
+    recommend: RecommendConfig = RecommendConfig()
+    """How its lists are made, where they are not there any more."""
+
+
+class FreezeConfig(Registered):
+    """No night changes the champion until this is lifted; nights still train, judge and register."""
+
+    reason: str = ""
+    """Why: every night says it."""
+    lift: bool = False
+    """Let nights promote again."""
+
+
+class HistoryConfig(Registered):
+    """What was champion when, and why."""
+
+
+class RollbackConfig(Registered):
+    """Back to an earlier champion, its lists published again."""
+
+    to: str = ""
+    """The version to go back to; unset: the champion before this one."""
+    reason: str = "rolled back by hand"
+    """Why: it is kept in the history."""
+    recommend: RecommendConfig = RecommendConfig()
+    """How its lists are made, where they are not there any more."""
+
+
+class ReproduceConfig(Registered):
+    """A registered version is made once more from what its night kept."""
+
+    version: str = Field(min_length=1)
+    """The registered version."""
+
+
+class DiffConfig(Registered):
+    """Two runs or versions beside each other, as a page."""
+
+    one: str = Field(min_length=1)
+    """A version (a number) or the id of an MLflow run: the earlier one."""
+    other: str = Field(min_length=1)
+    """What it is compared with: a version or the id of a run."""
+    write: str = "diff.html"
+    """The page's file."""
+
+
+class GcConfig(Registered):
+    """Removes what no champion needs and nobody has looked after for long."""
+
+    keep_days: PositiveInt = 30
+    """Runs, versions, snapshots, lists and checkpoints of the last so many days stay."""
+    keep_champions: PositiveInt = 3
+    """So many of the latest champions stay, with all that they need, however old they are."""
+    dry_run: bool = False
+    """Only say what would be removed."""
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "inspect": InspectConfig,
+    "quarantine": QuarantineConfig,
+    "erase": EraseConfig,
+    "promote": PromoteConfig,
+    "freeze": FreezeConfig,
+    "history": HistoryConfig,
+    "rollback": RollbackConfig,
+    "reproduce": ReproduceConfig,
+    "diff": DiffConfig,
+    "gc": GcConfig,
+}
+POSITIONAL: dict[str, tuple[str, ...]] = {
+    "inspect": ("path",),
+    "erase": ("user",),
+    "promote": ("version",),
+    "reproduce": ("version",),
+    "diff": ("one", "other"),
+}
 """What may be given without its name: `encore inspect PATH`."""

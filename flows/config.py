@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
-from pydantic import BeforeValidator, Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.config import ModelConfig
 from models.fitting.config import TrainerConfig
@@ -102,6 +110,18 @@ class PipelineConfig(Frozen):
             return "given"
         # A global cut would leave most MovieLens users without a past: they rated everything in one sitting.
         return "leave_last_out" if self.ingest.source.startswith("movielens") else None
+
+
+class TuneConfig(PipelineConfig):
+    """A night whose model is searched for first: on the validation rows only, and then judged once."""
+
+    trials: PositiveInt = 20
+    """Settings that are tried, those of an interrupted search among them."""
+    workers: PositiveInt = 1
+    """Trials at a time, each in a process of its own."""
+    search: dict[str, Any] = Field(default={})
+    """What is varied, instead of the model's own search space: `{model.dim: [32, 64, 128], trainer.learning_rate:
+    {low: 0.001, high: 0.1, log: true}}`."""
 
 
 def _as_sections(value: Any) -> Any:

@@ -1,16 +1,19 @@
-"""Challenger, floors and champion: trained where they must be, and judged on the same rows."""
+"""Challenger, floors, champion and anchor: trained where they must be, and judged on the same rows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from flows.night import Night
 from models.config import ModelConfig
 from models.fitting.config import NO_WISH, TrainerConfig
-from models.registry import make_config
+from models.registry import depends_on_seed, make_config
 from tasks.evaluate.task import evaluate, evaluate_beside
-from tasks.promote.decide import Decision
-from tasks.promote.task import judge
+from tasks.promote.decide import Decision, wants_seeds
+from tasks.promote.task import Contestants, judge
 from tasks.sample.windows import sample_windows
 from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
+from tasks.tracking.anchor import find_anchor
+from tasks.tracking.history import frozen
 from tasks.tracking.registry import find_champion, load_champion
 from tasks.train.task import train
 
@@ -28,37 +31,104 @@ class Floor:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """A version that has been in production, and how it and the challenger do on the rows that may judge both."""
+
+    ref: ChampionRef
+    beside: EvaluatedRef
+
+
+@dataclass(frozen=True)
 class Contest:
     """Who took part, and how they did."""
 
     trained: TrainedRef
     scores: EvaluatedRef
     floors: tuple[Floor, ...]
-    champion: ChampionRef | None  # None on the first night
-    beside: EvaluatedRef | None  # champion and challenger on the rows that may judge both
+    champion: Rival | None = None  # None on the first night
+    anchor: Rival | None = None  # the best champion of the last nights; None where that is the champion
+    seeds: tuple[EvaluatedRef, ...] = ()  # the challenger with other seeds, beside the champion
 
     @property
     def popularity(self) -> Floor:
         return self.floors[0]
 
     @property
+    def champion_ref(self) -> ChampionRef | None:
+        return self.champion.ref if self.champion else None
+
+    @property
     def best_floor(self) -> Floor:
         return max(self.floors, key=lambda floor: floor.ndcg)
 
+    def contestants(self, name: str) -> Contestants:
+        """What the gate reads. Popularity itself need not beat popularity."""
+        floors: Mapping[str, EvaluatedRef] = {floor.name: floor.scores for floor in self.floors}
+        return Contestants(
+            self.scores,
+            {} if name == self.popularity.name else floors,
+            self.champion.beside if self.champion else None,
+            self.anchor.beside if self.anchor else None,
+            self.seeds,
+        )
+
 
 def hold(night: Night, samples: SampleRefs) -> Contest:
-    """Trains the night's model and the floors, and scores them and the champion."""
-    config, store, step = night.config, night.store, night.step
-    fit = (config.trainer, config.sample.sampling, config.sample.history_length, night.callbacks)
-    whole = step("sample", sample_windows, store, samples, config.model, config.sample.sampling, config.trainer.seed)
-    trained = step("train", train, store, whole, config.model, *fit)
+    """Trains the night's model and the floors, and scores them, the champion and the anchor."""
+    config, store, step, uri = night.config, night.store, night.step, night.settings.tracking_uri
+    trained = fit(night, samples, config.trainer)
     floors = tuple(_floor(night, samples, floor) for floor in FLOORS)
     scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
-    champion, beside = find_champion(night.settings.tracking_uri, config.registered_model), None
-    if champion is not None:
-        loaded = load_champion(night.settings.tracking_uri, champion, config.dataset)
-        beside = step("evaluate", evaluate_beside, store, samples, trained, loaded, champion, config.evaluate)
-    return Contest(trained, scores, floors, champion, beside)
+    champion = find_champion(uri, config.registered_model)
+    if champion is None:
+        return Contest(trained, scores, floors)
+    anchor = find_anchor(uri, champion, night.settings.night, config.gate.anchor_nights)
+    by_champion = beside(night, samples, trained, champion)
+    by_anchor = beside(night, samples, trained, anchor) if anchor else None
+    return Contest(trained, scores, floors, by_champion, by_anchor)
+
+
+def fit(night: Night, samples: SampleRefs, trainer: TrainerConfig) -> TrainedRef:
+    """The night's model, with this trainer."""
+    config, store, step = night.config, night.store, night.step
+    whole = step("sample", sample_windows, store, samples, config.model, config.sample.sampling, trainer.seed)
+    asked = (trainer, config.sample.sampling, config.sample.history_length, night.callbacks)
+    trained: TrainedRef = step("train", train, store, whole, config.model, *asked)
+    return trained
+
+
+def beside(night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef) -> Rival:
+    """Both on the rows that neither was fitted on."""
+    loaded = load_champion(night.settings.tracking_uri, rival, night.config.dataset)
+    both = (samples, trained, loaded, rival, night.config.evaluate)
+    return Rival(rival, night.step("evaluate", evaluate_beside, night.store, *both))
+
+
+def verdict(night: Night, samples: SampleRefs, contest: Contest) -> tuple[Contest, Decision]:
+    """The gate's decision. A challenger that has only to show that it was no lucky seed is fitted with others too."""
+    decision = _judge(night, contest)
+    if contest.champion is not None and wants_seeds(decision):
+        contest = replace(contest, seeds=other_seeds(night, samples, contest.champion.ref))
+        decision = _judge(night, contest)
+    return contest, decision
+
+
+def other_seeds(night: Night, samples: SampleRefs, champion: ChampionRef) -> tuple[EvaluatedRef, ...]:
+    """The night's model with the seeds after its own, beside the champion."""
+    trainer, found = night.config.trainer, []
+    for seed in range(trainer.seed + 1, trainer.seed + night.config.gate.seeds):
+        trained = fit(night, samples, trainer.model_copy(update={"seed": seed}))
+        found.append(beside(night, samples, trained, champion).beside)
+    return tuple(found)
+
+
+def _judge(night: Night, contest: Contest) -> Decision:
+    config, champion = night.config, contest.champion
+    same = champion is not None and champion.ref.configuration == night.configuration
+    frozen_for = frozen(night.settings.tracking_uri, config.registered_model)
+    facts = (contest.contestants(config.model.name), config.gate, same, depends_on_seed(config.model), frozen_for)
+    decision: Decision = night.step("promote", judge, night.store, *facts)
+    return decision
 
 
 def _floor(night: Night, samples: SampleRefs, config: ModelConfig) -> Floor:
@@ -68,12 +138,3 @@ def _floor(night: Night, samples: SampleRefs, config: ModelConfig) -> Floor:
     trained = night.step("floors", train, store, samples, config, trainer, NO_WISH, config.shown)
     scores = night.step("floors", evaluate, store, samples, trained, night.config.evaluate)
     return Floor(config.name, trained, scores, store.manifest(scores.path)["means"]["test/ndcg_at_10"])
-
-
-def verdict(night: Night, contest: Contest) -> Decision:
-    """The gate's decision. Popularity itself need not beat popularity."""
-    own = night.config.model.name == contest.popularity.name
-    floor = None if own else contest.popularity.scores
-    shown = (contest.scores, floor, contest.beside, contest.champion)
-    decision: Decision = night.step("promote", judge, night.store, *shown, night.configuration, night.config.gate)
-    return decision

@@ -70,7 +70,7 @@ def inspect(config: InspectConfig, settings: Settings) -> dict[str, Any]:
     return result | judged.as_result(staged) | write(lines, config, checks, judged)
 
 
-def show(result: dict[str, Any]) -> None:
+def show_inspect(result: dict[str, Any]) -> None:
     """Prints it for people; machines read --json."""
     print_result(result)
 

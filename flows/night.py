@@ -13,6 +13,7 @@ from flows.config import PipelineConfig, Settings
 from flows.summary import as_markdown
 from models.base import Callback
 from models.fitting.callbacks import ProgressBar
+from models.fitting.config import TrainerConfig
 from tasks.errors import EncoreError
 from tasks.store.keys import make_hash
 from tasks.store.lease import lease
@@ -85,8 +86,9 @@ class Night(Surroundings):
 
     @property
     def configuration(self) -> str:
-        """Equal for a refit of the same on other data; neither the seed nor an upgrade makes another configuration."""
-        trainer = self.config.trainer.model_copy(update={"seed": 0})
+        """Equal for a refit of the same on other data. Neither the seed nor where the fit begins makes another one."""
+        same = {name: TrainerConfig.model_fields[name].default for name in ("seed", "warm_start", "cold_every")}
+        trainer = self.config.trainer.model_copy(update=same)
         c = self.config
         return make_hash(c.model, trainer, c.split, c.sample, c.ingest.min_rating, c.ingest.events)
 

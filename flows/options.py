@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -15,14 +16,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from flows.commands import COMMANDS, POSITIONAL
-from flows.config import CompareConfig, PipelineConfig, Settings
+from flows.config import CompareConfig, PipelineConfig, Settings, TuneConfig
 from models.registry import MODELS, model_class
 from tasks.errors import ConfigError, without_passwords
 
 Config = TypeVar("Config")
-CONFIGS: dict[str, type[Any]] = {"compare": CompareConfig, **COMMANDS}
+CONFIGS: dict[str, type[Any]] = {"compare": CompareConfig, "tune": TuneConfig, **COMMANDS}
 """What a command is told; all others are told a night."""
-FIRST = ("models", "seeds", *POSITIONAL.values())
+FIRST = ("models", "seeds", *dict.fromkeys(chain.from_iterable(POSITIONAL.values())))
 """What the help of a command begins with."""
 MODELS_HINT = "fields of a model go into the file of --config, as `models: [ease, {name: ials, dim: 128}]`"
 
@@ -44,7 +45,7 @@ def read_options(flags: Mapping[str, str], config_file: str | None, command: str
         values = {name: value for name, value in values.items() if name not in of_nights}
     for name, text in flags.items():
         # an id or path is what was typed, `null` and `[a]` too
-        _put(values, name.split("."), text if name == POSITIONAL.get(command) else _value(text), name, command)
+        _put(values, name.split("."), text if name in POSITIONAL.get(command, ()) else _value(text), name, command)
     own = {name: values.pop(name) for name in list(values) if name in Settings.model_fields}
     try:
         config = kind.model_validate(values)
@@ -60,16 +61,17 @@ def options_of(command: str) -> list[tuple[str, str, str]]:
     return sorted([*fields(Settings), *fields(kind)], key=lambda option: option[0] not in FIRST)
 
 
-def parse(arguments: Sequence[str], positional: str | None = None) -> dict[str, str]:
-    """`--a.b=c`, `--a.b c` and a lone `--flag` (true) as a mapping; a word without dashes is `positional`.
+def parse(arguments: Sequence[str], positional: Sequence[str] = ()) -> dict[str, str]:
+    """`--a.b=c`, `--a.b c` and a lone `--flag` (true) as a mapping; words without dashes are `positional`, in order.
 
     Raises ConfigError for anything else."""
     flags: dict[str, str] = {}
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
-        if positional is not None and positional not in flags and not word.startswith("--"):
-            flags[positional] = word
+        left = [name for name in positional if name not in flags]
+        if left and not word.startswith("--"):
+            flags[left[0]] = word
             continue
         if not word.startswith("--") or len(word) < 3:
             raise ConfigError(f"unexpected argument {word!r}", "options look like --section.field=value")
@@ -85,7 +87,7 @@ def parse(arguments: Sequence[str], positional: str | None = None) -> dict[str, 
 def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Every option below a configuration: its name, its default and its help."""
     for name, field in model.model_fields.items():
-        if name == "model" and model is PipelineConfig:
+        if name == "model" and issubclass(model, PipelineConfig):
             yield "model.name", "bpr_mf", f"One of: {', '.join(sorted(MODELS))}. Each has fields of its own:"
             for known in sorted(MODELS):
                 for option, default, text in fields(model_class(known).Config, "model."):
@@ -178,8 +180,10 @@ def _explain(error: ValidationError, command: str) -> tuple[str, str]:
         return _unknown(place, name, also, command)
     if kind == "union_tag_invalid":
         return _unknown_model(given, command)
-    if kind == "missing" and name == POSITIONAL.get(command):
-        return f"encore {command} needs a {name}", f"write encore {command} {name.upper()}"
+    if kind == "missing" and name in (words := POSITIONAL.get(command, ())):
+        return f"encore {command} needs a {name}", f"write encore {command} {' '.join(words).upper()}"
+    if kind == "missing" and command in COMMANDS:
+        return f"encore {command} needs --{name}", f"write --{name}=..."
     if (kind, name) == ("missing", "models"):
         return "models is missing: nothing to compare", f"--models=NAME,NAME, of: {', '.join(sorted(MODELS))}"
     message = first["msg"].removeprefix("Value error, ")
@@ -217,6 +221,6 @@ def _unknown(place: Sequence[int | str], name: str, also: str, command: str) -> 
 def _unknown_model(given: Any, command: str) -> tuple[str, str]:
     wrong = str(given.get("name")) if isinstance(given, dict) else str(given)
     near = get_close_matches(wrong, MODELS, n=1)
-    option = "--models" if command in CONFIGS else "--model.name"
+    option = "--models" if command == "compare" else "--model.name"
     hint = f"did you mean {option}={near[0]}?" if near else f"set {option} to one of them"
     return f"unknown model {wrong!r}; known: {', '.join(sorted(MODELS))}", hint

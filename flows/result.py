@@ -4,6 +4,7 @@ from typing import Any
 
 from flows.contest import Contest
 from flows.night import Night
+from flows.refit import Outgoing
 from tasks.errors import without_passwords
 from tasks.promote.task import Promotion
 from tasks.publish.pointer import published
@@ -15,12 +16,13 @@ def make_result(
     valid: Validated,
     samples: SampleRefs,
     contest: Contest,
+    out: Outgoing,
     promotion: Promotion,
     lists: str,
 ) -> dict[str, Any]:
     """Everything that a later reader may ask of a night; the names are those of the design."""
     store, config = night.store, night.config
-    trained, beside, parts = contest.trained, contest.beside, samples.split
+    trained, champion, parts = contest.trained, contest.champion, samples.split
     audit = [finding for key in (parts.key, samples.key) for finding in store.manifest(f"prepared/{key}")["audit"]]
     training, judged = store.manifest(trained.path), store.manifest(contest.scores.path)
     floors = {
@@ -43,7 +45,7 @@ def make_result(
             **{f"valid/{name}": value for name, value in training["valid"].items()},
             **judged["means"],
             **floors,
-            **(store.manifest(beside.path)["means"] if beside else {}),
+            **(store.manifest(champion.beside.path)["means"] if champion else {}),
         },
         "intervals": judged["intervals"],
         "level": config.evaluate.level,
@@ -61,7 +63,8 @@ def make_result(
         "seconds": night.clock.total(),
         "cached": night.clock.cached,
         "peak_mb": night.memory.peak_mb,
-        "weights_sha256": trained.weights_sha256,
+        "weights_sha256": out.trained.weights_sha256,
+        "on_everything": out.on_everything,
         "decision": {
             "promote": promotion.decision.promote,
             "checks": [vars(check) for check in promotion.decision.checks],

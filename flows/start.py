@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.config import CompareConfig, PipelineConfig, Settings
+from flows.config import CompareConfig, PipelineConfig, Settings, TuneConfig
 from flows.server import start_prefect_api
 from flows.unchanged import find_unchanged, night_key, skipped
 from tasks.ingest.sources.registry import identify
@@ -40,6 +40,17 @@ def compare_and_show(config: CompareConfig, settings: Settings) -> dict[str, Any
     except ModelsFailed as error:
         show(error.result)
         raise
+    show(result)
+    return result
+
+
+def tune_and_show(config: TuneConfig, settings: Settings) -> dict[str, Any]:
+    """Runs the search and the night that ends it, and prints both."""
+    wait_for_api = start_prefect_api()
+    from flows.tune import show, tune
+
+    wait_for_api()
+    result: dict[str, Any] = tune(config, settings)
     show(result)
     return result
 

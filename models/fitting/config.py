@@ -167,6 +167,11 @@ class TrainerConfig(Frozen):
     initial_weights: str | None = None
     """A file that `checkpoint.path` named: training starts from its weights and, where it holds them, the optimizer's
     state. With its epoch as initial_epoch the fit goes on as if never interrupted; with 0 it begins anew from there."""
+    warm_start: bool = False
+    """A night begins from the champion's weights, where they are of the same configuration: users and items that it
+    knew keep theirs, new ones begin as ever. Judged like a cold fit; the first night is cold."""
+    cold_every: PositiveInt = 7
+    """With warm_start: every so many nights the fit begins from nothing, so that no error is inherited for ever."""
     steps_per_epoch: PositiveInt | None = None
     """Batches an epoch, of rows in an order of its own; unset: as many as it takes to see every row once."""
     schedule: ScheduleConfig = ScheduleConfig()

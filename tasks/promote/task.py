@@ -1,6 +1,8 @@
 """The step: decide, register the version with its reasons, and, once its lists are written, crown it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from prefect import task
@@ -8,15 +10,27 @@ from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
 from tasks.promote.config import GateConfig
-from tasks.promote.decide import Check, Decision, Scores, decide
+from tasks.promote.decide import Candidacy, Check, Decision, Pair, Scores, decide
 from tasks.store.atomic import write_json
 from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
 from tasks.store.store import Store
 from tasks.store.tables import read_table
-from tasks.tracking import registry
+from tasks.tracking import history, registry
+from tasks.tracking.history import Event
 from tasks.tracking.runs import Run
 
 METRIC = "ndcg_at_10"
+
+
+@dataclass(frozen=True)
+class Contestants:
+    """Everybody's scores as files: what the gate reads."""
+
+    new: EvaluatedRef
+    floors: Mapping[str, EvaluatedRef]  # by name, the first must be beaten; none only for that floor itself
+    champion: EvaluatedRef | None = None  # champion and challenger on the rows that may judge both
+    anchor: EvaluatedRef | None = None
+    seeds: Sequence[EvaluatedRef] = ()  # champion and challenger of another seed
 
 
 @dataclass(frozen=True)
@@ -32,23 +46,26 @@ class Promotion:
 @task(cache_policy=NO_CACHE)
 def judge(
     store: Store,
-    evaluated: EvaluatedRef,
-    floor: EvaluatedRef | None,
-    beside: EvaluatedRef | None,
-    champion: ChampionRef | None,
-    configuration: str,
+    contestants: Contestants,
     gate: GateConfig,
+    same_configuration: bool,
+    by_chance: bool = False,
+    frozen: str | None = None,
 ) -> Decision:
-    """Reads the scores and decides. `beside` holds champion and challenger on the rows that may judge both."""
-    new = _scores(store, evaluated, "test", "the new model")
-    return decide(
-        new,
-        _scores(store, floor, "test", "popularity") if floor else None,
-        _scores(store, beside, "champion", "the champion") if beside else None,
-        champion is not None and champion.configuration == configuration,
-        gate,
-        _scores(store, beside, "challenger", "the new model") if beside else None,
+    """Reads the scores and decides."""
+    evaluated = store.manifest(contestants.new.path)
+    candidacy = Candidacy(
+        new=_scores(store, contestants.new, "test", "the new model"),
+        floors=tuple(_scores(store, ref, "test", name) for name, ref in contestants.floors.items()),
+        champion=_pair(store, contestants.champion, "the champion"),
+        anchor=_pair(store, contestants.anchor, "the anchor"),
+        seeds=tuple(_pair_of(store, ref, "the champion") for ref in contestants.seeds),
+        same_configuration=same_configuration,
+        by_chance=by_chance,
+        fitted_test_rows=int(evaluated.get("fitted_test_rows", 0)),
+        frozen=frozen,
     )
+    return decide(candidacy, gate)
 
 
 @task(cache_policy=NO_CACHE)
@@ -59,8 +76,8 @@ def register(
     decision: Decision,
     samples: SampleRefs,
     trained: TrainedRef,
-    configuration: str,
     champion: ChampionRef | None,
+    tags: Mapping[str, str],
 ) -> Promotion:
     """Registers the version, with the reasons as tags. Nobody is crowned yet: its lists have to be written first.
 
@@ -70,23 +87,47 @@ def register(
     bundle = Bundle.load(store.path(trained.path))
     example, features = str(bundle.users.ids_N[0]), bundle.features.names
     model_id = registry.log_model(run, store.path(trained.path), bundle.items.are_integers, example, features)
-    version = registry.register(run, name, model_id, _tags(decision, samples, trained, configuration))
+    version = registry.register(run, name, model_id, {**_tags(decision, samples, trained), **tags})
     return Promotion(decision, name, version, version if decision.promote else champion.version if champion else None)
 
 
 @task(cache_policy=NO_CACHE)
-def promote(run: Run, promotion: Promotion) -> None:
+def announce(tracking_uri: str, event: Event) -> None:
+    """Writes down that the champion is going to change."""
+    history.announce(tracking_uri, event)
+
+
+@task(cache_policy=NO_CACHE)
+def promote(tracking_uri: str, event: Event) -> None:
     """Moves the champion's alias to the version. Doing it twice changes nothing."""
-    registry.crown(run, promotion.name, promotion.version)
+    registry.crown(tracking_uri, event.name, event.version)
+
+
+@task(cache_policy=NO_CACHE)
+def conclude(tracking_uri: str, event: Event) -> None:
+    """Puts the change into the history. Doing it twice changes nothing."""
+    history.conclude(tracking_uri, event)
+
+
+def _pair(store: Store, ref: EvaluatedRef | None, name: str) -> Pair | None:
+    return None if ref is None else _pair_of(store, ref, name)
+
+
+def _pair_of(store: Store, ref: EvaluatedRef, name: str) -> Pair:
+    overlap = float(store.manifest(ref.path).get("overlap_at_10", float("nan")))
+    return Pair(_scores(store, ref, "challenger", "the new model"), _scores(store, ref, "champion", name), overlap)
 
 
 def _scores(store: Store, ref: EvaluatedRef, part: str, name: str) -> Scores:
-    table = read_table(store.path(f"{ref.path}/{part}.parquet"), [METRIC])
+    """`part`: the file in the folder, and the name below which `beyond` has the figures of its lists."""
+    table = read_table(store.path(f"{ref.path}/{part}.parquet"), [METRIC, "history_length"])
+    manifest = store.manifest(ref.path)
+    beyond: dict[str, Any] = manifest.get("beyond", {}).get(part, {})
     ndcg_U = np.asarray(table[METRIC].to_numpy(), dtype=np.float64)
-    return Scores(name, store.manifest(ref.path)["test_fingerprint"], ndcg_U)
+    return Scores(name, manifest["test_fingerprint"], ndcg_U, table["history_length"].to_numpy(), beyond)
 
 
-def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef, configuration: str) -> dict[str, str]:
+def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef) -> dict[str, str]:
     return {
         "decision": "promoted" if decision.promote else "refused",
         **{f"check: {check.name}": _shown(check) for check in decision.checks},
@@ -94,7 +135,6 @@ def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef, configur
         "snapshot": samples.split.snapshot.hash,
         "key": trained.key,
         "weights_sha256": trained.weights_sha256,
-        "configuration": configuration,
     }
 
 

@@ -1,5 +1,6 @@
 """References: what tasks hand over instead of data. Small, frozen, equal where the data is equal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -131,13 +132,14 @@ class TrainedRef:
 
 @dataclass(frozen=True)
 class ChampionRef:
-    """The registered version that production serves."""
+    """A registered version, mostly the one that production serves."""
 
     name: str  # of the registered model
     version: str
     run_id: str  # the run that made it
     weights_sha256: str
     configuration: str  # key of what it was computed with: equal means a refit of the same on other data
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)  # all that MLflow has of the version
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import mlflow
 import mlflow.pyfunc
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema
@@ -67,9 +68,9 @@ def tag_version(run: Run, name: str, version: str, tags: Mapping[str, str]) -> N
         run.client.set_model_version_tag(name, version, key, value)
 
 
-def crown(run: Run, name: str, version: str) -> None:
+def crown(tracking_uri: str, name: str, version: str) -> None:
     """Moves the champion's alias. Doing it twice changes nothing."""
-    run.client.set_registered_model_alias(name, CHAMPION, version)
+    connect(tracking_uri).set_registered_model_alias(name, CHAMPION, version)
 
 
 def find_champion(tracking_uri: str, name: str) -> ChampionRef | None:
@@ -80,10 +81,24 @@ def find_champion(tracking_uri: str, name: str) -> ChampionRef | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise unreachable(error) from error
-    tags = found.tags
-    return ChampionRef(
-        name, str(found.version), str(found.run_id), tags.get("weights_sha256", ""), tags.get("configuration", "")
-    )
+    return as_ref(found)
+
+
+def find_version(tracking_uri: str, name: str, version: str) -> ChampionRef | None:
+    """A registered version; None where there is no such."""
+    try:
+        found = connect(tracking_uri).get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise unreachable(error) from error
+    return as_ref(found)
+
+
+def as_ref(found: ModelVersion) -> ChampionRef:
+    tags = {str(name): str(value) for name, value in found.tags.items()}
+    weights, configuration = tags.get("weights_sha256", ""), tags.get("configuration", "")
+    return ChampionRef(found.name, str(found.version), str(found.run_id), weights, configuration, tags)
 
 
 def load_champion(tracking_uri: str, champion: ChampionRef, dataset: str) -> Any:

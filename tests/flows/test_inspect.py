@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flows.command import run_command
-from flows.inspect import inspect, show
+from flows.inspect import inspect, show_inspect
 from flows.options import read_options
 from tasks.errors import ConfigError, DataRefused
 from tasks.ingest.config import IngestConfig
@@ -213,7 +213,7 @@ def test_a_night_that_would_be_refused_says_by_what(tmp_path: Path, capsys: pyte
     assert failed == {
         "checks.min_rows": 2.0, "checks.max_quarantine_share": 0.3, "checks.max_duplicate_share": 0.5,
     }  # fmt: skip
-    show(result)
+    show_inspect(result)
     out = capsys.readouterr().out
     assert "The night would be refused." in out
     assert "--checks.max_quarantine_share=" in out
@@ -355,7 +355,7 @@ def test_the_terminal_gets_no_control_characters(tmp_path: Path, capsys: pytest.
     path = tmp_path / "evil.csv"
     rows = "".join(f"u{n % 3}\x1b[2J,[bold]i{n % 2},\x1b]0;x\x07view\n" for n in range(20))
     path.write_text(f"user,item,event\n{rows}\x1b[2J,,\n")
-    show(looked_at(path))
+    show_inspect(looked_at(path))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\x07" not in out
