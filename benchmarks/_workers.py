@@ -40,7 +40,7 @@ class Ours:
 
 def run_ours(path: Path, ours: Ours, blas_threads: int = 0) -> Figures:
     task = {"path": str(path), **vars(ours)}
-    return _run([sys.executable, "-m", "benchmarks._workers", json.dumps(task)], blas_threads)
+    return run_worker([sys.executable, "-m", "benchmarks._workers", json.dumps(task)], blas_threads)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Peer:
 
 
 def run_peer(python: Path, path: Path, peer: Peer) -> Figures:
-    return _run(
+    return run_worker(
         [str(python), str(PEERS / f"{peer.script}.py"), str(path), peer.method, json.dumps(peer.settings)],
         peer.blas_threads,
     )
@@ -83,7 +83,7 @@ def peer_python() -> Path | None:
     return python
 
 
-def _run(command: list[str], blas_threads: int) -> Figures:
+def run_worker(command: list[str], blas_threads: int) -> Figures:
     """Runs a worker on all cores, and BLAS on `blas_threads` of them (0: all). Returns its last line."""
     cores = len(os.sched_getaffinity(0))
     threads = {"OMP_NUM_THREADS": cores, "NUMBA_NUM_THREADS": cores, "OPENBLAS_NUM_THREADS": blas_threads or cores}

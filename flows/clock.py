@@ -47,6 +47,8 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self.peak = 0
+        self._lap = 0
+        self._lock = threading.Lock()  # a look that began in the lap before must not count in this one
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
 
@@ -63,15 +65,26 @@ class MemoryWatch:
     def peak_mb(self) -> float:
         return self.peak / 1e6
 
+    def begin_lap(self) -> None:
+        """What comes now has a peak of its own, besides the one of everything."""
+        with self._lock:
+            self._lap = 0
+        self._look()
+
+    def lap_mb(self) -> float:
+        """The peak since the lap began. What earlier laps have not given back to the system counts too."""
+        self._look()
+        return self._lap / 1e6
+
     def _watch(self) -> None:
         while not self._done.wait(0.2):
             self._look()
 
     def _look(self) -> None:
-        with suppress(psutil.Error):
+        with self._lock, suppress(psutil.Error):
             own = psutil.Process(os.getpid())
             total = 0
             for process in (own, *own.children(recursive=True)):
                 with suppress(psutil.Error):
                     total += process.memory_info().rss
-            self.peak = max(self.peak, total)
+            self.peak, self._lap = max(self.peak, total), max(self._lap, total)

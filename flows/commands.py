@@ -84,8 +84,10 @@ class PromoteConfig(Registered):
     """The registered version."""
     reason: str = Field(min_length=1)
     """Why: it is kept in the history."""
+    take_over: bool = False
+    """Production is to show it, also where it shows the lists of another registered model by now."""
     recommend: RecommendConfig = RecommendConfig()
-    """How its lists are made, where they are not there any more."""
+    """How its lists are made where they are not there any more; unset: as its night made them."""
 
 
 class FreezeConfig(Registered):
@@ -109,7 +111,7 @@ class RollbackConfig(Registered):
     reason: str = "rolled back by hand"
     """Why: it is kept in the history."""
     recommend: RecommendConfig = RecommendConfig()
-    """How its lists are made, where they are not there any more."""
+    """How its lists are made where they are not there any more; unset: as its night made them."""
 
 
 class ReproduceConfig(Registered):
@@ -126,8 +128,10 @@ class DiffConfig(Registered):
     """A version (a number) or the id of an MLflow run: the earlier one."""
     other: str = Field(min_length=1)
     """What it is compared with: a version or the id of a run."""
-    write: str = "diff.html"
+    write: str = Field(default="diff.html", min_length=1)
     """The page's file."""
+    resamples: PositiveInt = 2000
+    """Bootstrap samples of the users behind every interval."""
 
 
 class GcConfig(Registered):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.command import process_start
 from flows.config import CompareConfig, PipelineConfig, Settings
-from flows.leaderboard import METRICS, Entry, Fit, as_csv, as_markdown, rank, same_rows
+from flows.frontier import draw_frontier
+from flows.leaderboard import as_csv, as_markdown, row_note
 from flows.night import Surroundings, leave_note, watchers
 from flows.retrain import artifact_key
+from flows.standings import METRICS, Entry, Fit, rank, same_rows
 from models.base import Callback
 from models.config import ModelConfig
 from models.registry import depends_on_seed
@@ -21,7 +24,7 @@ from tasks.errors import ConfigError, RunFailed, without_passwords
 from tasks.evaluate.task import evaluate
 from tasks.ingest.sources.registry import identify
 from tasks.ingest.task import ingest
-from tasks.record.task import figures, flatten, segment_figures
+from tasks.record.figures import figures, flatten, segment_figures
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
 from tasks.split.config import Positives
@@ -105,8 +108,26 @@ class Comparison(Surroundings):
         self.run.set_tags({"snapshot": result["snapshot"], "protocol": result["protocol"]})
         self.run.log_text(as_csv(result["leaderboard"]), "leaderboard.csv")
         self.run.log_text(as_markdown(result), "leaderboard.md")
-        failed = any(row["error"] for row in result["leaderboard"])
+        judged = [row for row in result["leaderboard"] if not row["error"]]
+        if judged:
+            self._tell(judged, result)
+        failed = len(judged) < len(result["leaderboard"])
         return self.end(result, as_markdown, "FAILED" if failed else "FINISHED")
+
+    def _tell(self, judged: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> None:
+        """What an analyst sorts and looks by: the best model's figures on the parent, which MLflow shows collapsed,
+        each model's place on its fits, and the frontier as a picture."""
+        best = judged[0]
+        figures = {**{f"test/{metric}": best[metric] for metric in METRICS}, "seconds/train": best["train_seconds"]}
+        self.run.log_metrics({**figures, "n_parameters": best["parameters"]})
+        self.run.set_tags({"best_model": best["model"], "model": best["name"]})
+        for row in judged:
+            for run_id in row["run_ids"]:
+                fit = replace(self.run, run_id=run_id)
+                fit.set_tags({"rank": str(row["rank"]), "mlflow.note.content": row_note(row, result)})
+        figure = draw_frontier(judged, result)
+        for kind in ("png", "svg"):
+            self.run.log_figure(figure, f"frontier.{kind}")
 
 
 def enter(comparison: Comparison, samples: SampleRefs, label: str, model: ModelConfig) -> Entry:
@@ -126,16 +147,18 @@ def fit_once(comparison: Comparison, samples: SampleRefs, label: str, config: Pi
     """Trains and judges as a night of this configuration does. Raises FitFailed where it cannot be trained."""
     store, step, seed = comparison.store, comparison.step, config.trainer.seed
     with comparison.child(label, config) as run:
+        comparison.memory.begin_lap()
         trained = train_once(comparison, samples, config, partial(watchers, run, whose=f"{label}, seed {seed}:"))
+        peak_mb = None if trained.cached else comparison.memory.lap_mb()
         scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
         training, judged = store.manifest(trained.path), store.manifest(scores.path)
-        log(run, samples, training, judged)
+        log(run, samples, training, judged, peak_mb)
     took = "trained before" if trained.cached else f"trained in {training['seconds']:.1f} s"
     LOG.info("%s, seed %d: NDCG@10 %.4f, %s", label, seed, judged["means"]["test/ndcg_at_10"], took)
     path = store.path(f"{scores.path}/test.parquet")
     table = read_table(path, list(METRICS))
     per_user = {metric: table[metric].to_numpy() for metric in METRICS}
-    return Fit(seed, run.run_id, trained.cached, str(path), training, judged["test_fingerprint"], per_user)
+    return Fit(seed, run.run_id, trained.cached, str(path), training, judged["test_fingerprint"], per_user, peak_mb)
 
 
 def train_once(
@@ -153,13 +176,16 @@ def train_once(
     return trained
 
 
-def log(run: Run, samples: SampleRefs, training: Mapping[str, Any], judged: Mapping[str, Any]) -> None:
+def log(
+    run: Run, samples: SampleRefs, training: Mapping[str, Any], judged: Mapping[str, Any], peak_mb: float | None
+) -> None:
     """What MLflow shows of one fit: its rows, epochs, metrics and costs."""
     run.log_snapshot(samples.split.snapshot)
     run.log_params({BATCH_SIZE: training["trainer"]["batch_size"]})
     run.complete_history(training["history"])
     valid = {f"valid/{name}": value for name, value in training["valid"].items()}
     costs = {"n_parameters": training["n_parameters"], "samples_per_second": training["samples_per_second"]}
+    costs |= {} if peak_mb is None else {"peak_mb": peak_mb}
     metrics = figures({**valid, **judged["means"]}, training) | segment_figures(judged["segments"])
     run.log_metrics({**metrics, **costs, "seconds/train": training["seconds"]})
     run.set_tags({"weights_sha256": training["weights_sha256"], "test_fingerprint": judged["test_fingerprint"]})
@@ -183,5 +209,6 @@ def make_result(comparison: Comparison, valid: Validated, parts: SplitRefs, entr
         "test_users": len(judged[0].per_user["ndcg_at_10"]) if judged else None,
         "level": config.evaluate.level,
         "leaderboard": rank(entries, config.evaluate),
+        "warnings": [*valid.warnings, *comparison.store.manifest(f"prepared/{parts.key}")["notes"]],
         "cached": comparison.clock.cached,
     }

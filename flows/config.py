@@ -5,6 +5,7 @@ for another result. The command, YAML files and Prefect's run form all fill thes
 """
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -20,10 +21,12 @@ from pydantic import (
     model_validator,
 )
 
+from flows.search_space import SECTIONS, flat, put, read_search, value_of, why_not
 from models.config import ModelConfig
 from models.fitting.config import TrainerConfig
 from models.frozen import Frozen, split_commas
 from models.registry import DEFAULT_MODEL, config_union, make_config
+from models.search import Space
 from tasks.evaluate.config import EvaluateConfig
 from tasks.ingest.config import NAME, IngestConfig
 from tasks.promote.config import GateConfig
@@ -116,12 +119,58 @@ class TuneConfig(PipelineConfig):
     """A night whose model is searched for first: on the validation rows only, and then judged once."""
 
     trials: PositiveInt = 20
-    """Settings that are tried, those of an interrupted search among them."""
+    """Settings that are tried, the model's own defaults first, those of an interrupted search among them."""
     workers: PositiveInt = 1
-    """Trials at a time, each in a process of its own."""
-    search: dict[str, Any] = Field(default={})
-    """What is varied, instead of the model's own search space: `{model.dim: [32, 64, 128], trainer.learning_rate:
-    {low: 0.001, high: 0.1, log: true}}`."""
+    """Trials at a time, each in a process of its own; they share the cores."""
+    search: Annotated[dict[str, Any], BeforeValidator(flat)] = Field(default={})
+    """What is varied instead of the model's own search space: `{model.dim: [32, 64, 128], trainer.learning_rate: {low:
+    0.001, high: 0.1, log: true}}`. Of the model's own space, what you set to something else than its default stays."""
+
+    @model_validator(mode="after")
+    def _has_something_to_vary(self) -> Self:
+        if self.trainer.initial_weights is not None or self.trainer.initial_epoch:
+            raise ValueError("trainer.initial_weights and initial_epoch go on with one model's fit: use encore retrain")
+        for name, space in self.space.items():
+            if why := why_not(self.night, name, space):
+                raise ValueError(f"search: {name}: {why}")
+        if not self.space:
+            varied = (
+                "search: all that it varies is set" if self.model.search else f"{self.model.name} has nothing to tune"
+            )
+            raise ValueError(f"{varied}; name what varies, as in --search='{{model.FIELD: [1, 2]}}'")
+        return self
+
+    @property
+    def space(self) -> dict[str, Space]:
+        """What is varied, by option."""
+        if self.search:
+            return read_search(self.search, {name: getattr(self, name) for name in SECTIONS})
+        unset = PipelineConfig(model=make_config(self.model.name))
+        return {
+            name: space
+            for name, space in self.model.search.items()
+            if value_of(self, name) == value_of(unset, name) and why_not(self.night, name, space) is None
+        }
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """What the first trial has, which is the night without a search; what is left to the fit is not in it."""
+        night = self.night({})
+        told = {name: value_of(night, name) for name in self.space}
+        return {name: value for name, value in told.items() if self.space[name].holds(value)}
+
+    def night(self, params: Mapping[str, Any]) -> PipelineConfig:
+        """The complete configuration of a night with these options. Raises ValidationError for what makes no sense."""
+        values = {name: getattr(self, name) for name in PipelineConfig.model_fields}
+        asked = {name: values[name].model_dump(exclude_unset=True) for name in SECTIONS}
+        asked["model"]["name"] = self.model.name
+        return PipelineConfig.model_validate(values | put(asked, params)).resolved()
+
+    def resolved(self) -> "TuneConfig":
+        """With the defaults that no trial changes; the others are in each trial's `night`."""
+        night = super().resolved()
+        shared = ("ingest", "split", "experiment", "registered_model")
+        return self.model_copy(update={name: getattr(night, name) for name in shared})
 
 
 def _as_sections(value: Any) -> Any:

@@ -1,12 +1,16 @@
 """Challenger, floors, champion and anchor: trained where they must be, and judged on the same rows."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.night import Night
+from models.base import Callback
 from models.config import ModelConfig
 from models.fitting.config import NO_WISH, TrainerConfig
 from models.registry import depends_on_seed, make_config
+from tasks.errors import RunFailed
+from tasks.evaluate.champion import Champion
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.promote.decide import Decision, wants_seeds
 from tasks.promote.task import Contestants, judge
@@ -15,8 +19,11 @@ from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
 from tasks.tracking.anchor import find_anchor
 from tasks.tracking.history import frozen
 from tasks.tracking.registry import find_champion, load_champion
+from tasks.tracking.tries import count_tries
+from tasks.train.start import find_start
 from tasks.train.task import train
 
+LOG = logging.getLogger("encore.contest")
 FLOORS = (make_config("popularity"), make_config("item_knn"))  # the first must be beaten, the others are shown
 
 
@@ -76,32 +83,67 @@ class Contest:
 def hold(night: Night, samples: SampleRefs) -> Contest:
     """Trains the night's model and the floors, and scores them, the champion and the anchor."""
     config, store, step, uri = night.config, night.store, night.step, night.settings.tracking_uri
-    trained = fit(night, samples, config.trainer)
+    champion = find_champion(uri, config.registered_model)
+    trained = fit(night, samples, champion, config.trainer, night.callbacks)
     floors = tuple(_floor(night, samples, floor) for floor in FLOORS)
     scores = step("evaluate", evaluate, store, samples, trained, config.evaluate)
-    champion = find_champion(uri, config.registered_model)
     if champion is None:
         return Contest(trained, scores, floors)
-    anchor = find_anchor(uri, champion, night.settings.night, config.gate.anchor_nights)
     by_champion = beside(night, samples, trained, champion)
-    by_anchor = beside(night, samples, trained, anchor) if anchor else None
-    return Contest(trained, scores, floors, by_champion, by_anchor)
+    return Contest(trained, scores, floors, by_champion, by_anchor(night, samples, trained, champion))
 
 
-def fit(night: Night, samples: SampleRefs, trainer: TrainerConfig) -> TrainedRef:
-    """The night's model, with this trainer."""
+def fit(
+    night: Night,
+    samples: SampleRefs,
+    champion: ChampionRef | None,
+    trainer: TrainerConfig,
+    callbacks: Callable[[str], Sequence[Callback]],
+) -> TrainedRef:
+    """The night's model, with this trainer; with `warm_start` it may begin with what the champion has learned."""
     config, store, step = night.config, night.store, night.step
     whole = step("sample", sample_windows, store, samples, config.model, config.sample.sampling, trainer.seed)
-    asked = (trainer, config.sample.sampling, config.sample.history_length, night.callbacks)
-    trained: TrainedRef = step("train", train, store, whole, config.model, *asked)
+    asked = (trainer, config.sample.sampling, config.sample.history_length, callbacks)
+    begin = find_start(store, config.model, trainer, champion, night.configuration, config.dataset)
+    trained: TrainedRef = step("train", train, store, whole, config.model, *asked, begin)
     return trained
 
 
 def beside(night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef) -> Rival:
     """Both on the rows that neither was fitted on."""
     loaded = load_champion(night.settings.tracking_uri, rival, night.config.dataset)
+    return _on_their_rows(night, samples, trained, rival, loaded)
+
+
+def _on_their_rows(
+    night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef, loaded: Champion
+) -> Rival:
     both = (samples, trained, loaded, rival, night.config.evaluate)
     return Rival(rival, night.step("evaluate", evaluate_beside, night.store, *both))
+
+
+def by_anchor(night: Night, samples: SampleRefs, trained: TrainedRef, champion: ChampionRef) -> Rival | None:
+    """A refit beside the best champion of the last nights; None where that is the champion, or cannot be loaded.
+
+    The anchor is a second net below the first: without its files every night would fail, or be refused, until it is
+    too old to count. The comparison with the champion stands, so a night without the anchor only warns."""
+    if not is_refit(night, champion):
+        return None
+    uri, nights = night.settings.tracking_uri, night.config.gate.anchor_nights
+    anchor = find_anchor(uri, champion, night.settings.night, nights)
+    if anchor is None:
+        return None
+    try:
+        loaded = load_champion(uri, anchor, night.config.dataset)
+    except RunFailed as error:
+        LOG.warning("No anchor tonight: %s", error)
+        return None
+    return _on_their_rows(night, samples, trained, anchor, loaded)
+
+
+def is_refit(night: Night, champion: ChampionRef) -> bool:
+    """Whether the night's model has the champion's configuration, on other data."""
+    return champion.configuration == night.configuration
 
 
 def verdict(night: Night, samples: SampleRefs, contest: Contest) -> tuple[Contest, Decision]:
@@ -115,18 +157,24 @@ def verdict(night: Night, samples: SampleRefs, contest: Contest) -> tuple[Contes
 
 def other_seeds(night: Night, samples: SampleRefs, champion: ChampionRef) -> tuple[EvaluatedRef, ...]:
     """The night's model with the seeds after its own, beside the champion."""
-    trainer, found = night.config.trainer, []
-    for seed in range(trainer.seed + 1, trainer.seed + night.config.gate.seeds):
-        trained = fit(night, samples, trainer.model_copy(update={"seed": seed}))
-        found.append(beside(night, samples, trained, champion).beside)
-    return tuple(found)
+    first, n_seeds = night.config.trainer.seed, night.config.gate.seeds
+    return tuple(_with_seed(night, samples, champion, seed) for seed in range(first + 1, first + n_seeds))
+
+
+def _with_seed(night: Night, samples: SampleRefs, champion: ChampionRef, seed: int) -> EvaluatedRef:
+    def callbacks(phase: str) -> Sequence[Callback]:  # a name of its own: only the night's fit is tracked by epoch
+        return night.callbacks(f"seed {seed} {phase}")
+
+    trained = fit(night, samples, champion, night.config.trainer.model_copy(update={"seed": seed}), callbacks)
+    return beside(night, samples, trained, champion).beside
 
 
 def _judge(night: Night, contest: Contest) -> Decision:
-    config, champion = night.config, contest.champion
-    same = champion is not None and champion.ref.configuration == night.configuration
-    frozen_for = frozen(night.settings.tracking_uri, config.registered_model)
-    facts = (contest.contestants(config.model.name), config.gate, same, depends_on_seed(config.model), frozen_for)
+    config, champion, uri = night.config, contest.champion_ref, night.settings.tracking_uri
+    refit = champion is not None and is_refit(night, champion)
+    tries = 1 if champion is None or refit else count_tries(uri, champion, night.configuration)
+    by_chance, frozen_for = depends_on_seed(config.model), frozen(uri, config.registered_model)
+    facts = (contest.contestants(config.model.name), config.gate, refit, by_chance, frozen_for, tries)
     decision: Decision = night.step("promote", judge, night.store, *facts)
     return decision
 

@@ -28,6 +28,7 @@ class Surroundings:
         self.store = settings.store
         self.clock = Clock(started)
         self.memory = MemoryWatch()
+        self.told: list[str] = []  # what a person should know, beside what the data's warnings say
         self.run: Run
         self.tags = {
             "mlflow.source.name": f"encore {flow}",

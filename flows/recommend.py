@@ -7,6 +7,7 @@ from prefect import flow
 from flows.clock import Clock
 from flows.command import process_start
 from flows.config import PipelineConfig, Settings
+from flows.crown import other_owner
 from tasks.errors import ConfigError
 from tasks.publish.pointer import LISTS
 from tasks.publish.task import publish, recommend_champion
@@ -29,9 +30,12 @@ def recommend(config: PipelineConfig = ANY, settings: Settings = HERE) -> dict[s
             "run encore retrain first, or name another --registered_model or --ingest.name",
         )
     with lease(store, config.dataset):
+        if not config.recommend.users and (others := other_owner(store, config.dataset, champion.name)):
+            raise ConfigError(*others[0].split("; ", 1))
         bundle = load_champion(settings.tracking_uri, champion, config.dataset)
         name = f"run={champion.run_id}-{settings.night:%Y%m%dT%H%M%S}"
-        lists = clock("recommend", recommend_champion, store, bundle, champion.version, name, config.recommend)
+        ours = (bundle, champion.version, name, config.recommend, champion.name)
+        lists = clock("recommend", recommend_champion, store, *ours)
         if not config.recommend.users:
             clock("recommend", publish, store, config.dataset, lists)
     path = f"{lists}/{LISTS}"

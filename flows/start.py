@@ -4,7 +4,7 @@ from typing import Any
 
 from flows.config import CompareConfig, PipelineConfig, Settings, TuneConfig
 from flows.server import start_prefect_api
-from flows.unchanged import find_unchanged, night_key, skipped
+from flows.unchanged import night_key, skip_unchanged
 from tasks.ingest.sources.registry import identify
 
 
@@ -15,10 +15,8 @@ def retrain_or_skip(config: PipelineConfig, settings: Settings, started: float) 
     store = settings.store
     store.prepare()
     files = identify(config.ingest, store)
-    earlier = find_unchanged(store, config, settings, night_key(config, files, store))
-    if earlier is not None:
-        result = skipped(store, earlier, started)
-    else:
+    result = skip_unchanged(store, config, settings, night_key(config, files, store), started)
+    if result is None:
         wait_for_api = start_prefect_api()
         from flows.retrain import retrain
 

@@ -2,19 +2,26 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tasks.cards.numbers import difference, interval, metric_name, p_value
+from tasks.differences import LEAD
+
+PARTS = ("test", "sampled")
+ORDER = ("ndcg", "recall", "hit", "mrr", "map", "precision", "auc", "gauc")
+AT_EVERY_CUTOFF = ("ndcg", "recall")
+
 
 def show(result: dict[str, Any], console: Console | None = None) -> None:
     """Prints the result for people; machines read --json."""
     console = console or Console(highlight=False, soft_wrap=True)
     console.print(_metrics(result))
-    for line in data_lines(result):
+    for line in (*difference_lines(result), *data_lines(result)):
         console.print(line, markup=False)
     for check in result["decision"]["checks"]:
         mark = "[green]passed[/]" if check["passed"] else "[red]failed[/]"
@@ -44,26 +51,44 @@ def mlflow_command(result: dict[str, Any]) -> str:
 
 
 def _metrics(result: dict[str, Any]) -> Table:
+    """The model beside the floors, the metrics that matter most first."""
     table = Table(title=f"{result['dataset']}: {result['test_users']:,} test users, {result['protocol']} split")
+    floors, metrics = _floors(result["metrics"]), result["metrics"]
     table.add_column("metric")
-    table.add_column(result["model"]["config"]["name"], justify="right")
-    table.add_column(f"{result['level']:.0%} interval", justify="right")
-    floors = _floors(result["metrics"])
-    for floor in floors:
-        table.add_column(floor, justify="right")
-    for name, value in result["metrics"].items():
+    for head in (result["model"]["config"]["name"], f"{result['level']:.0%} interval", *floors):
+        table.add_column(head, justify="right")
+    for name in shown_metrics(metrics):
         part, _, metric = name.partition("/")
-        if part not in ("test", "sampled"):
-            continue
-        low, high = result["intervals"][name]
-        below = [result["metrics"].get(f"floor/{floor}/{metric if part == 'test' else name}") for floor in floors]
-        shown = metric if part == "test" else f"{metric} (sampled)"
-        table.add_row(shown, f"{value:.4f}", f"{low:.4f} to {high:.4f}", *_shown(below))
+        below = [metrics.get(f"floor/{floor}/{metric if part == 'test' else name}") for floor in floors]
+        shown = metric_name(name) + (" (sampled)" if part == "sampled" else "")
+        ours = (f"{metrics[name]:.4f}", interval(result["intervals"].get(name)))
+        table.add_row(shown, *ours, *("" if value is None else f"{value:.4f}" for value in below))
     return table
 
 
-def _shown(values: Sequence[float | None]) -> list[str]:
-    return ["" if value is None else f"{value:.4f}" for value in values]
+def difference_lines(result: Mapping[str, Any]) -> list[str]:
+    """How much better than everybody beside it, user by user."""
+    name = metric_name(LEAD)
+    found = {called(result, whom): by[LEAD] for whom, by in result["differences"].items() if LEAD in by}
+    return [f"  {name} against {whom}: {difference(by)}, p {p_value(by['p_value'])}" for whom, by in found.items()]
+
+
+def shown_metrics(metrics: Mapping[str, float]) -> list[str]:
+    """Those of the test and of the sampled ranking, in the order of ORDER; of longer lists only NDCG and recall."""
+    found = []
+    for part in PARTS:
+        for metric in ORDER:
+            names = [name for name in metrics if name.startswith(f"{part}/{metric}_at_")]
+            names.sort(key=lambda name: int(name.rpartition("_")[2]))
+            found += [name for name in names if name.endswith("_at_10") or metric in AT_EVERY_CUTOFF]
+            found += [f"{part}/{metric}"] if f"{part}/{metric}" in metrics else []
+    return found
+
+
+def called(result: Mapping[str, Any], whom: str) -> str:
+    """A rival with its version, a floor by its name."""
+    rival = result["beside"].get(whom)
+    return f"{whom}, version {rival['version']}" if rival else whom
 
 
 def data_lines(result: Mapping[str, Any]) -> list[str]:
@@ -92,6 +117,10 @@ def _verdict(result: dict[str, Any]) -> str:
         )
     if result["decision"]["promote"]:
         return f"[bold green]Promoted[/]: {named} is the champion."
+    if result["decision"]["awaits_approval"]:
+        whose = "" if model["name"] == f"encore-{result['dataset']}" else f" --registered_model={model['name']}"
+        typed = f"encore promote {model['version']} --ingest.name={result['dataset']}{whose} --reason=..."
+        return f"[bold yellow]Waiting[/]: {named} passed, {champion} until somebody says: {typed}"
     return f"[bold yellow]Refused[/]: {named} is registered, {champion}."
 
 
@@ -110,25 +139,20 @@ def _address(result: dict[str, Any]) -> str:
 
 
 def as_markdown(result: dict[str, Any]) -> str:
-    """The night for the pages of Prefect and MLflow: the leaderboard, the reasons, where things lie."""
-    metrics, model = result["metrics"], result["model"]
-    names = [name.removeprefix("test/") for name in metrics if name.startswith("test/") and name.endswith("_at_10")]
-    rows = {model["config"]["name"]: "test/", **{f"{floor} (floor)": f"floor/{floor}/" for floor in _floors(metrics)}}
-    table = [
-        f"| model | {' | '.join(names)} |",
-        f"|---|{'---|' * len(names)}",
-        *(f"| {row} | {' | '.join(f'{metrics[at + name]:.4f}' for name in names)} |" for row, at in rows.items()),
-    ]
+    """The night for the pages of Prefect and MLflow: leaderboard, differences, reasons, where things lie."""
+    model, decision = result["model"], result["decision"]
     checks = [
         f"- {'passed' if check['passed'] else '**failed**'}: {check['name']} ({check['detail']})"
-        for check in result["decision"]["checks"]
+        for check in decision["checks"]
     ]
-    verdict = "promoted" if result["decision"]["promote"] else "refused"
+    verdict = "promoted" if decision["promote"] else "waits for approval" if decision["awaits_approval"] else "refused"
     return "\n".join(
         [
             f"## {result['dataset']}: {model['config']['name']} {verdict}\n",
-            *table,
+            f"{decision['reason']}\n",  # first: MLflow folds what is long
+            *_leaderboard(result),
             "",
+            *(f"- {line.strip()}" for line in difference_lines(result)),
             *checks,
             *(f"- {line.strip()}" for line in data_lines(result)),
             "",
@@ -138,6 +162,23 @@ def as_markdown(result: dict[str, Any]) -> str:
             *([f"Files of single epochs: `{result['kept']}`.\n"] if result["kept"] else []),
         ]
     )
+
+
+def _leaderboard(result: Mapping[str, Any]) -> list[str]:
+    """The model and the floors on all test rows."""
+    metrics = result["metrics"]
+    names = [
+        name.removeprefix("test/")
+        for name in shown_metrics(metrics)
+        if name.startswith("test/") and (name.endswith("_at_10") or "_at_" not in name)
+    ]
+    rows = {f"{floor} (floor)": f"floor/{floor}/" for floor in _floors(metrics)}
+    rows = {result["model"]["config"]["name"]: "test/", **rows}
+    return [
+        f"| model | {' | '.join(map(metric_name, names))} |",
+        f"|---|{'---|' * len(names)}",
+        *(f"| {row} | {' | '.join(f'{metrics[at + name]:.4f}' for name in names)} |" for row, at in rows.items()),
+    ]
 
 
 def _floors(metrics: Mapping[str, float]) -> list[str]:

@@ -66,6 +66,22 @@ def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key
     return {**result, "model": {**result["model"], "champion": champion}, "warnings": warnings}
 
 
+def skip_unchanged(
+    store: Store, config: PipelineConfig, settings: Settings, key: str, started: float
+) -> dict[str, Any] | None:
+    """The result of a night in which nothing changed; None where there is something to do. What was done by hand in
+    MLflow since, or was cut short, is put right and told."""
+    from flows.keeper import put_right
+
+    earlier = find_unchanged(store, config, settings, key)
+    if earlier is None:
+        return None
+    told = put_right(config.dataset, config.registered_model, settings)
+    if told and (earlier := find_unchanged(store, config, settings, key)) is None:
+        return None
+    return skipped(store, {**earlier, "warnings": [*earlier["warnings"], *told]}, started)
+
+
 def skipped(store: Store, result: dict[str, Any], started: float) -> dict[str, Any]:
     """The earlier result, with this run's own seconds: every step was skipped."""
     total = time.time() - started

@@ -101,6 +101,16 @@ class Callback:
     def on_end(self, model: "Recommender", history: Sequence[Epoch]) -> None: ...
 
 
+@dataclass(frozen=True)
+class WarmStart:
+    """What an earlier fit of the same configuration has learned, for one that begins there."""
+
+    weights: Mapping[str, Tensor]
+    """All of that model's weights, by its own indices."""
+    places: Mapping[str, npt.NDArray[np.int64]]
+    """For users, items and each user feature's values, by index here the index there; -1 for what has come since."""
+
+
 @dataclass
 class FitSession:
     """What one call of `fit` may use besides the data, and where it leaves its record."""
@@ -116,6 +126,8 @@ class FitSession:
     """What rows are compared with; completed by `fit` likewise."""
     keep: Path | None = None
     """Folder for the files that `trainer.checkpoint` asks for; they stay."""
+    start: WarmStart | None = None
+    """What to begin with; None, and for models whose configuration does not start warm: from nothing."""
     history: list[Epoch] = field(default_factory=list)
     """Filled by `fit`: one entry an epoch. Closed-form models leave it empty."""
     best_epoch: int = 0

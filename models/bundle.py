@@ -169,12 +169,22 @@ class Bundle:
 
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """[R] True for a pair that the model has seen in training: such a row cannot judge it."""
+        return self.times_fitted(user_ids, item_ids) > 0
+
+    def times_fitted(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """[R] how often the model has seen each pair in training: where users take items again, a pair may be old and
+        the row that judges new."""
         users_R, items_R = self.users.index(user_ids), self.items.index(item_ids)
         known_R = (users_R >= 0) & (items_R >= 0)
         asked_A = np.unique(users_R[known_R])  # only their lists: all fitted rows as pairs would take gigabytes
         fitted = self.fitted.take(asked_A)
         fitted_F = asked_A[fitted.users_R].astype(np.int64) * len(self.items) + fitted.items_R
-        return known_R & np.isin(users_R.astype(np.int64) * len(self.items) + items_R, fitted_F)
+        pair_P, times_P = np.unique(fitted_F, return_counts=True)
+        pair_R = users_R.astype(np.int64) * len(self.items) + items_R
+        place_R = np.minimum(np.searchsorted(pair_P, pair_R), max(len(pair_P) - 1, 0))
+        if not len(pair_P):
+            return np.zeros(len(pair_R), dtype=np.int64)
+        return np.where(known_R & (pair_P[place_R] == pair_R), times_P[place_R], 0)
 
     def save(self, folder: Path) -> None:
         """Writes the bundle's files into an existing folder."""

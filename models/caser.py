@@ -4,7 +4,7 @@ U users in the query, I items, B rows in a batch, L history length, D vector len
 H width of what describes a row: twice D
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -17,11 +17,13 @@ from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
 from .fitting.samplers import fill_normal
+from .fitting.warm import ITEMS, USERS, Rows
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .nn.dropout import dropout
 from .nn.gather import gather
 from .nn.product import all_products
 from .nn.reading import with_bias
+from .search import Real, Space, Whole
 from .windows import latest
 
 
@@ -57,6 +59,17 @@ class CaserConfig(HistoryModelConfig):
     # are no opponents, .132; with batches of 1024 at rate .004, in half the time, .128.
     recommended: ClassVar[dict[str, Any]] = {"optimizer": "adam", "learning_rate": 0.004, "epochs": 30, "patience": 4}
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=32, high=128, log=True),
+        "model.history_length": Whole(low=4, high=16),
+        "model.horizontal": Whole(low=4, high=32, log=True),
+        "model.vertical": Whole(low=1, high=8),
+        "model.dropout": Real(low=0.2, high=0.7),
+        "model.user_dropout": Real(low=0, high=0.5),
+        "model.l2": Real(low=0.00001, high=0.01, log=True),
+        "trainer.learning_rate": Real(low=0.001, high=0.01, log=True),
+    }
+    """Around the defaults."""
 
 
 class Caser(GradientModel):
@@ -98,6 +111,9 @@ class Caser(GradientModel):
             self.input_ID[-1] = 0
             self.user_UD[-1] = 0
             self.bias_I.zero_()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return {"user_UD": USERS, **dict.fromkeys(("input_ID", "output_IH", "bias_I"), ITEMS)}
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.input_ID, self.user_UD, self.output_IH]

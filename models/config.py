@@ -6,6 +6,7 @@ from pydantic import ConfigDict
 
 from .fitting.config import NO_WISH, SamplingConfig, TrainerConfig, named
 from .frozen import Frozen
+from .search import Space
 
 
 class ModelConfig(Frozen):
@@ -21,6 +22,8 @@ class ModelConfig(Frozen):
     """TrainerConfig fields that suit this model, used where the user sets none. Say beside them how they were found."""
     by_chance: ClassVar[bool] = True
     """Whether another seed makes another model. Of a model made of others these tell."""
+    search: ClassVar[dict[str, Space]] = {}
+    """What is worth trying, by the names of options: `model.dim`, `trainer.learning_rate`. Empty: nothing is."""
     reads_windows: ClassVar[bool] = False
     """Whether it is fitted on rows with the items before them, which a night stores."""
 
@@ -41,6 +44,11 @@ class ModelConfig(Frozen):
     def learns(self) -> bool:
         """Whether it is fitted by the trainer, in epochs."""
         return "epochs" in self.recommended
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether its fit may begin with what an earlier one has learned, and gains by it."""
+        return self.learns
 
     def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
         """The trainer's configuration with every unset field filled. A model may choose by all that are set."""

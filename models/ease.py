@@ -18,6 +18,7 @@ from .base import DoesNotFit, FitSession, Query, Recommender, TrainingData, Trai
 from .choosing import choose
 from .compiled import compiled
 from .config import ModelConfig
+from .search import Real, Space
 from .sparse import Floats, Pairs, gram_blocks, times_dense, weigh
 
 GRID: dict[str, tuple[Any, ...]] = {
@@ -45,6 +46,12 @@ class EASEConfig(ModelConfig):
     decay: float | None = Field(None, gt=0, le=1)
     """In scoring, the weight of a history's item is decay^(steps back from the newest); 1 ignores the order. Unset:
     chosen on the validation rows (0.5 to 1), or 1."""
+
+    # Around what the validation rows choose from where these are unset, with room on both sides.
+    search: ClassVar[dict[str, Space]] = {
+        "model.l2": Real(low=10, high=10_000, log=True),
+        "model.decay": Real(low=0.3, high=1),
+    }
 
 
 class EASE(Recommender):

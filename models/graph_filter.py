@@ -5,7 +5,7 @@ U users, I items, F factors, Z non-zeros
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import psutil
@@ -18,6 +18,7 @@ from .base import FitSession, Query, Ragged, Recommender, TrainingData
 from .choosing import choose
 from .config import ModelConfig
 from .fitting.samplers import stream
+from .search import Real, Space, Whole
 from .sparse import Csr, Floats, Pairs, gram_blocks, gram_bound, times_dense, times_sparse, times_sparse_twice, weigh
 
 GRID: dict[str, tuple[Any, ...]] = {
@@ -47,6 +48,13 @@ class GraphFilterConfig(ModelConfig):
     decay: float | None = Field(None, gt=0, le=1)
     """Weight of a history's item is decay^(steps back from the newest); 1 ignores the order, as the paper does. Unset:
     chosen on the validation rows (0.5 to 1), or 1."""
+
+    # Around what the validation rows choose from where these are unset, with room on both sides.
+    search: ClassVar[dict[str, Space]] = {
+        "model.factors": Whole(low=16, high=512, log=True),
+        "model.alpha": Real(low=0, high=2),
+        "model.decay": Real(low=0.3, high=1),
+    }
 
 
 class GraphFilter(Recommender):

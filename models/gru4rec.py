@@ -3,7 +3,7 @@
 U users in the query, I items, B sequences, L places, D vector length, H width of the state, T targets
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,10 +19,12 @@ from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
 from .fitting.samplers import fill_normal
 from .fitting.sequences import SequenceBatch, Sequences
+from .fitting.warm import ITEMS, Rows
 from .nn.dropout import dropout
 from .nn.gather import gather
 from .nn.product import all_products
 from .nn.reading import read, with_bias
+from .search import Real, Space, Whole
 
 
 class GRU4RecConfig(HistoryModelConfig):
@@ -61,6 +63,15 @@ class GRU4RecConfig(HistoryModelConfig):
         "optimizer": "adam", "learning_rate": 0.004, "epochs": 20, "patience": 4,
     }  # fmt: skip
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=32, high=128, log=True),
+        "model.width": Whole(low=32, high=256, log=True),
+        "model.layers": Whole(low=1, high=2),
+        "model.dropout": Real(low=0, high=0.6),
+        "model.decay": Real(low=0.8, high=1),
+        "trainer.learning_rate": Real(low=0.001, high=0.01, log=True),
+    }
+    """Around the defaults."""
 
 
 class GRU4Rec(GradientModel):
@@ -99,6 +110,9 @@ class GRU4Rec(GradientModel):
         with torch.no_grad():
             self.item_ID[-1] = 0
             self.bias_I.zero_()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return dict.fromkeys(("item_ID", "bias_I") if self.config.tied else ("item_ID", "output_ID", "bias_I"), ITEMS)
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.item_ID] if self.output_ID is None else [self.item_ID, self.output_ID]

@@ -16,6 +16,7 @@ from .base import FitSession, Query, Recommender, TrainingData
 from .choosing import choose
 from .compiled import compiled
 from .config import ModelConfig
+from .search import Real, Space, Whole
 from .sparse import Csr, Floats, Ints, Longs, Pairs, gram_blocks, times_sparse, weigh
 
 GRID: dict[str, tuple[Any, ...]] = {
@@ -39,6 +40,13 @@ class ItemKNNConfig(ModelConfig):
     decay: float | None = Field(None, gt=0, le=1)
     """Weight of a history's item is decay^(steps back from the newest); 1 ignores the order. Unset: chosen on the
     validation rows (0.5 to 1), or 1."""
+
+    # Around what the validation rows choose from where these are unset, with room on both sides.
+    search: ClassVar[dict[str, Space]] = {
+        "model.neighbours": Whole(low=10, high=2000, log=True),
+        "model.shrink": Real(low=0, high=300),
+        "model.decay": Real(low=0.3, high=1),
+    }
 
 
 class ItemKNN(Recommender):

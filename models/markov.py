@@ -16,6 +16,7 @@ from .base import FitSession, Query, Ragged, Recommender, TrainingData
 from .choosing import choose
 from .compiled import compiled
 from .config import ModelConfig
+from .search import Real, Space, Whole
 from .sparse import LANES, NEGLIGIBLE, Csr, Floats, Ints, Longs, times_sparse, weigh
 
 GRID: dict[str, tuple[Any, ...]] = {
@@ -63,6 +64,16 @@ class MarkovConfig(ModelConfig):
     0.9), or 0.6."""
     neighbours: PositiveInt = 1000
     """How many of its strongest transitions each item keeps: it bounds the memory."""
+
+    # Around what the validation rows choose from where these are unset, with room on both sides.
+    search: ClassVar[dict[str, Space]] = {
+        "model.window": Whole(low=1, high=50, log=True),
+        "model.decay": Real(low=0.3, high=1),
+        "model.backwards": Real(low=0, high=1),
+        "model.shrink": Real(low=0, high=300),
+        "model.discount": Real(low=0, high=0.6),
+        "model.recency": Real(low=0.2, high=0.95),
+    }
 
 
 class Markov(Recommender):

@@ -3,7 +3,7 @@
 U users in the query, B rows in a batch, L history length, K interests, D vector length, I items, R rows of a table
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,6 +17,7 @@ from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
 from .fitting.samplers import fill_normal
+from .fitting.warm import ITEMS, Rows
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .frozen import split_commas
 from .nn.attention import label_aware
@@ -25,6 +26,7 @@ from .nn.features import USER_ID, FeatureTables, Tower
 from .nn.gather import gather
 from .nn.product import all_products
 from .nn.routing import interests_of, route
+from .search import Real, Space, Whole
 from .windows import latest
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
@@ -86,6 +88,16 @@ class MINDConfig(HistoryModelConfig):
         "optimizer": "adam", "learning_rate": 0.005, "epochs": 30, "patience": 4,
     }  # fmt: skip
     largest_batch: ClassVar[int | None] = 1024
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=32, high=128, log=True),
+        "model.interests": Whole(low=1, high=6),
+        "model.routing_std": Real(low=0.01, high=1, log=True),
+        "model.dropout": Real(low=0, high=0.5),
+        "model.init_std": Real(low=0.05, high=0.4, log=True),
+        "model.history_length": Whole(low=10, high=100, log=True),
+        "trainer.learning_rate": Real(low=0.001, high=0.02, log=True),
+    }
+    """Around the defaults; with more interests it only lost."""
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
     reads_windows: ClassVar[bool] = True
 
@@ -164,6 +176,9 @@ class MIND(GradientModel):
             self.tower.initialise(seed, 0.1 if config.residual else 1.0)
         if self.log_weight_L is not None:
             self.log_weight_L.copy_(-0.1 * torch.arange(config.history_length).flip(0))
+
+    def rows(self) -> Mapping[str, Rows]:
+        return {"item_RD": ITEMS, **self.features.rows("features")}
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.item_RD, *self.features.tables]

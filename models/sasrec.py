@@ -3,7 +3,7 @@
 U users in the query, I items, B sequences, L places, D vector length, T targets, S steps back
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -19,11 +19,13 @@ from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
 from .fitting.samplers import fill_normal
 from .fitting.sequences import SequenceBatch, Sequences
+from .fitting.warm import ITEMS, Rows
 from .nn.dropout import dropout
 from .nn.gather import gather
 from .nn.product import all_products
 from .nn.reading import read, with_bias
 from .nn.transformer import Block, Norm
+from .search import Choice, Real, Space, Whole
 
 
 class SASRecConfig(HistoryModelConfig):
@@ -71,6 +73,16 @@ class SASRecConfig(HistoryModelConfig):
         "optimizer": "adam", "learning_rate": 0.004, "epochs": 20, "patience": 3,
     }  # fmt: skip
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Choice(values=(32, 64, 96, 128)),
+        "model.blocks": Whole(low=1, high=3),
+        "model.heads": Choice(values=(1, 2, 4)),
+        "model.recent": Whole(low=0, high=5),
+        "model.dropout": Real(low=0.1, high=0.6),
+        "model.decay": Real(low=0.8, high=1),
+        "trainer.learning_rate": Real(low=0.001, high=0.01, log=True),
+    }
+    """Around the defaults; every number of heads divides every length."""
 
     @model_validator(mode="after")
     def _heads_divide_the_vectors(self) -> Self:
@@ -127,6 +139,9 @@ class SASRec(GradientModel):
             if self.recency_S is not None:
                 self.recency_S.copy_(0.6 ** torch.arange(self.config.recent))
             self.bias_I.zero_()
+
+    def rows(self) -> Mapping[str, Rows]:
+        return dict.fromkeys(("item_ID", "recent_ID", "bias_I") if self.config.recent else ("item_ID", "bias_I"), ITEMS)
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.item_ID] if self.recent_ID is None else [self.item_ID, self.recent_ID]

@@ -3,7 +3,7 @@
 U users in the query, B rows in a batch, L history length, D vector length, I items, R rows of a table
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -15,12 +15,14 @@ from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
 from .fitting.samplers import fill_normal
+from .fitting.warm import ITEMS, Rows
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .frozen import split_commas
 from .nn.dropout import dropout
 from .nn.features import USER_ID, FeatureTables, Tower
 from .nn.gather import gather
 from .nn.product import all_products
+from .search import Real, Space, Whole
 from .windows import latest
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
@@ -67,6 +69,14 @@ class YouTubeDNNConfig(HistoryModelConfig):
         "optimizer": "adam", "learning_rate": 0.005, "epochs": 30, "patience": 4,
     }  # fmt: skip
     sampling: ClassVar[dict[str, Any]] = {"negatives": 1024, "shared": True}
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=32, high=128, log=True),
+        "model.dropout": Real(low=0, high=0.5),
+        "model.init_std": Real(low=0.03, high=0.4, log=True),
+        "model.history_length": Whole(low=10, high=100, log=True),
+        "trainer.learning_rate": Real(low=0.001, high=0.02, log=True),
+    }
+    """Around the defaults."""
     largest_batch: ClassVar[int | None] = 1024
     reads_windows: ClassVar[bool] = True
 
@@ -130,6 +140,10 @@ class YouTubeDNN(GradientModel):
         self.tower.initialise(seed, 0.1 if config.residual else 1.0)
         if self.log_weight_L is not None:
             self.log_weight_L.copy_(-0.1 * torch.arange(config.history_length).flip(0))
+
+    def rows(self) -> Mapping[str, Rows]:
+        own = ("item_RD",) if self.config.tied else ("item_RD", "output_ID")
+        return {**dict.fromkeys(own, ITEMS), **self.features.rows("features")}
 
     def embeddings(self) -> Iterable[Tensor]:
         own = [] if self.output_ID is None else [self.output_ID]

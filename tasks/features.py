@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.base import IntArray
 from models.features import UserFeatures
 from models.ids import IdMap
 from tasks.ids import index_in
@@ -54,3 +55,11 @@ def stranger_codes(features: UserFeatures, strangers: pa.Table) -> Mapping[str, 
         values = pa.array(features.values[name].ids_N, pa.string())
         encoded[name] = index_in(pc.cast(strangers[name], pa.string()), values) + np.int32(1)
     return encoded
+
+
+def raw_features(features: UserFeatures, codes: Mapping[str, IntArray]) -> dict[str, list[str | None]]:
+    """By name, the values [U] that these codes stand for; None for what is unknown."""
+    return {
+        name: [str(features.values[name].ids_N[code - 1]) if code else None for code in codes_U.tolist()]
+        for name, codes_U in codes.items()
+    }

@@ -35,6 +35,12 @@ class Judges:
         return len(self.user_ids)
 
     @property
+    def users_R(self) -> npt.NDArray[np.int64]:
+        """The place among these users of each of `rows`."""
+        indices: npt.NDArray[np.int32] = self.rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+        return indices.astype(np.int64)  # rows are sorted by user, so that users are met in their order
+
+    @property
     def query(self) -> Query:
         return Query(self.users_U, self.known, self.features)
 

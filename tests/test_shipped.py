@@ -39,7 +39,7 @@ def flow(deployment: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Flow[..
 
 
 def test_deployments_are_these() -> None:
-    assert set(DEPLOYMENTS) == {"retrain-nightly", "retrain-manual", "recommend"}
+    assert set(DEPLOYMENTS) == {"retrain-nightly", "retrain-manual", "recommend", "compare", "tune"}
 
 
 def test_deployment_takes_its_parameters(deployment: dict[str, Any], flow: Flow[..., Any]) -> None:
@@ -111,7 +111,7 @@ def test_every_field_has_a_help_text(config: type[BaseModel]) -> None:
 
 def test_help_of_a_command_lists_every_option() -> None:
     names = [name for name, _, _ in [*fields(PipelineConfig), *fields(Settings)]]
-    assert {"ingest.source", "model.name", "gate.tolerance", "data_dir", "tracking_uri", "as_of"} <= set(names)
+    assert {"ingest.source", "model.name", "gate.margin", "data_dir", "tracking_uri", "as_of"} <= set(names)
 
 
 def test_help_names_every_command() -> None:

@@ -131,6 +131,11 @@ class BlendConfig(ModelConfig):
     def learns(self) -> bool:
         return any(member.learns for member in self.parts)
 
+    @property
+    def starts_warm(self) -> bool:
+        """Its members are fitted one by one, each from nothing."""
+        return False
+
     def models_used(self) -> tuple[str, ...]:
         return self.name, *sorted({member.config.name for member in self.parts})
 

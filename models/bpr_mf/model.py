@@ -3,7 +3,7 @@
 U users in the query, I items, D vector length, B rows in a batch, N items of a row, C items for all rows
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -20,8 +20,10 @@ from ..fitting.opponents import PairBatch
 from ..fitting.pairs import row_weights
 from ..fitting.samplers import fill_normal
 from ..fitting.trainer import Pass
+from ..fitting.warm import ITEMS, USERS, Rows
 from ..nn.gather import gather
 from ..nn.product import all_products
+from ..search import Choice, Real, Space, Whole
 from . import kernel
 
 
@@ -49,6 +51,15 @@ class BPRMFConfig(PairModelConfig):
         "optimizer": "sgd", "learning_rate": 0.1, "epochs": 80, "patience": 15, "batch_size": 1024,
     }  # fmt: skip
     """For the kernel, which takes one row a step: `batch_size` is for the others."""
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=16, high=256, log=True),
+        "model.l2": Real(low=0.0005, high=0.1, log=True),
+        "model.init_std": Real(low=0.01, high=0.2, log=True),
+        "model.use_bias": Choice(values=(True, False)),
+        "model.decay": Real(low=0.9, high=1),
+        "trainer.learning_rate": Real(low=0.01, high=0.3, log=True),
+    }
+    """About as far as the search that found the defaults went."""
 
     # Adam at .003, .01 and .03 gave .067, .073 and .069 on the same rows (one seed), ten times as slowly.
     batched: ClassVar[dict[str, Any]] = {
@@ -108,6 +119,9 @@ class BPRMF(GradientModel):
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:
         return super().learning_rate(trainer, epoch) * self.config.decay ** (epoch - 1)
 
+    def rows(self) -> Mapping[str, Rows]:
+        return {"user_UD": USERS, "item_ID": ITEMS, "bias_I": ITEMS}
+
     def embeddings(self) -> Iterable[Tensor]:
         return [self.user_UD, self.item_ID]
 
@@ -159,6 +173,8 @@ class BPRMF(GradientModel):
     def score(self, query: Query) -> Tensor:
         users_U = torch.from_numpy(np.asarray(query.users_U, dtype=np.int64)).to(self.device)
         known_U = (users_U >= 0) & self.fitted_U[users_U.clamp(min=0)]
-        mean_D = self.user_UD[self.fitted_U].mean(dim=0) if self.fitted_U.any() else torch.zeros_like(self.user_UD[0])
-        user_UD = torch.where(known_U[:, None], self.user_UD[users_U.clamp(min=0)], mean_D)
-        return all_products(user_UD, self.item_ID).add_(self.bias_I)
+        user_UD = self.user_UD[users_U.clamp(min=0)]
+        if not known_U.all():
+            mean_D = self.user_UD[self.fitted_U].mean(dim=0) if self.fitted_U.any() else torch.zeros_like(user_UD[0])
+            user_UD = torch.where(known_U[:, None], user_UD, mean_D)
+        return all_products(user_UD, self.item_ID, self.bias_I)

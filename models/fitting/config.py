@@ -169,7 +169,8 @@ class TrainerConfig(Frozen):
     state. With its epoch as initial_epoch the fit goes on as if never interrupted; with 0 it begins anew from there."""
     warm_start: bool = False
     """A night begins from the champion's weights, where they are of the same configuration: users and items that it
-    knew keep theirs, new ones begin as ever. Judged like a cold fit; the first night is cold."""
+    knew keep theirs, new ones begin as ever. Judged like a cold fit; the first night is cold, and so are models that
+    are not fitted in epochs."""
     cold_every: PositiveInt = 7
     """With warm_start: every so many nights the fit begins from nothing, so that no error is inherited for ever."""
     steps_per_epoch: PositiveInt | None = None
@@ -197,6 +198,8 @@ class TrainerConfig(Frozen):
         for name, done in (("initial_epoch", self.initial_epoch), ("start_from_epoch", self.stopping.start_from_epoch)):
             if self.epochs is not None and done >= self.epochs:
                 raise ValueError(f"{name} of {done} leaves nothing of {self.epochs} epochs: raise trainer.epochs")
+        if self.warm_start and self.initial_weights is not None:
+            raise ValueError("warm_start and initial_weights both say where training begins: leave one of them out")
         if self.initial_weights == "":
             raise ValueError("initial_weights is empty: name a file, or leave it out")
         return self

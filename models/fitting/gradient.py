@@ -15,6 +15,7 @@ from .objective import PairModelConfig, make_pairs
 from .samplers import stream
 from .schedule import share_of_rate
 from .trainer import Pass, Trainable, train
+from .warm import Rows
 
 
 class GradientModel(Trainable):
@@ -123,6 +124,11 @@ class GradientModel(Trainable):
         Buffers of truth values do, as `fitted_U`; a model that keeps other such buffers must override this."""
         own = {name: buffer for name, buffer in self.named_buffers() if buffer.dtype == torch.bool and name in weights}
         return {**weights, **{name: buffer.detach().cpu().clone() for name, buffer in own.items()}}
+
+    def rows(self) -> Mapping[str, Rows]:
+        """By name, the weights of which users or items have rows of their own, and which: so a later fit, with other
+        users and items, can begin with them. Without these a model whose tables grow begins from nothing."""
+        return {}
 
     @property
     def n_parameters(self) -> int:

@@ -23,6 +23,7 @@ from .config import TrainerConfig
 from .keeping import LOG, Start, begin, can_keep, keep, load_optimizer, pack, read_start, unpack
 from .optimizers import make_optimizer
 from .stopping import look_back, monitored, report
+from .warm import Rows, begin_warm, fingerprint
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Trainable(Recommender, nn.Module):
     def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass: ...
     @abstractmethod
     def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
+    @abstractmethod
+    def rows(self) -> Mapping[str, Rows]: ...
     @property
     @abstractmethod
     def device(self) -> torch.device: ...
@@ -92,6 +95,8 @@ def train(model: Trainable, data: TrainingData, session: FitSession) -> None:
         kept = begin(model, data, session, optimizer, start)
         if _ended(session):
             LOG.warning("trainer.patience had run out by epoch %d: nothing is left to train", config.initial_epoch)
+    if session.start is not None and not session.history:
+        begin_warm(model, session.start)
     if config.checkpoint.path is not None and not can_keep(config.checkpoint, session.validate is not None):
         LOG.warning("there are no validation rows, so no epoch is the best: trainer.checkpoint writes no file")
     for callback in session.callbacks:
@@ -199,6 +204,7 @@ class _deterministic:  # noqa: N801
 def _identity(model: Trainable, data: TrainingData, session: FitSession, start: Start | None) -> str:
     """A hash of everything that decides what the fit computes."""
     digest = hashlib.sha256(b"" if start is None else start.sha256.encode())
+    digest.update(b"" if session.start is None else fingerprint(session.start).encode())
     digest.update(type(model).__name__.encode())
     for config in (model.config, session.trainer, session.sampling):
         digest.update(config.model_dump_json().encode())

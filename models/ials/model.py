@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from ..base import Epoch, FitSession, Query, Ragged, Recommender, TrainingData, 
 from ..choosing import METRIC
 from ..config import ModelConfig
 from ..fitting.samplers import stream
+from ..nn.product import all_products
+from ..search import Real, Space, Whole
 from . import kernel
 
 Floats = npt.NDArray[np.float32]
@@ -64,6 +66,14 @@ class IALSConfig(ModelConfig):
     """The first vectors' standard deviation times the root of `dim`: their products then do not depend on it."""
     cg_steps: PositiveInt = 3
     """Steps of conjugate gradients at each turn, from where the vector stood."""
+
+    # Wider than what the validation rows choose from where these are unset; iterations they choose in each trial.
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=16, high=256, log=True),
+        "model.unobserved": Real(low=0.003, high=1, log=True),
+        "model.l2": Real(low=0.0005, high=0.1, log=True),
+        "model.l2_exponent": Real(low=0, high=1),
+    }
 
 
 @dataclass(frozen=True)
@@ -180,13 +190,14 @@ class IALS(Recommender):
         users_U = torch.from_numpy(np.asarray(query.users_U, dtype=np.int64))
         safe_U = users_U.clamp(min=0)
         known_U = (users_U >= 0) & self.fitted_U[safe_U]
-        mean_D = self.user_UD[self.fitted_U].mean(dim=0) if self.fitted_U.any() else torch.zeros_like(self.user_UD[0])
-        user_UD = torch.where(known_U[:, None], self.user_UD[safe_U], mean_D)
+        user_UD = self.user_UD[safe_U]
+        if not known_U.all():
+            mean_D = self.user_UD[self.fitted_U].mean(dim=0) if self.fitted_U.any() else torch.zeros_like(user_UD[0])
+            user_UD = torch.where(known_U[:, None], user_UD, mean_D)
         strangers_F = np.flatnonzero(~known_U.numpy() & (query.histories.lengths_U > 0))
         if len(strangers_F):
             user_UD[strangers_F] = torch.from_numpy(self._fold_in(query.histories.take(strangers_F)))
-        # NumPy's OpenBLAS is twice as fast as torch's MKL on AMD processors for this shape.
-        return torch.from_numpy(user_UD.numpy() @ self.item_ID.numpy().T)
+        return all_products(user_UD, self.item_ID)
 
     def weights(self) -> dict[str, Tensor]:
         # Folding in needs the numbers that were chosen.

@@ -19,9 +19,11 @@ from ..fitting.gradient import GradientModel
 from ..fitting.objective import LossName, PairModelConfig, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
 from ..fitting.samplers import fill_normal
+from ..fitting.warm import ITEMS, USERS, Rows
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
 from ..nn.product import all_products
+from ..search import Real, Space, Whole
 from ..sparse import Csr, times_dense
 from .propagation import Graph, layer_sums, propagate
 
@@ -61,6 +63,14 @@ class LightGCNConfig(PairModelConfig):
         "optimizer": "adam", "learning_rate": 0.02, "epochs": 40, "patience": 5, "batch_size": 8192,
     }  # fmt: skip
     sampling: ClassVar[dict[str, Any]] = {"negatives": 2048, "shared": True}
+    search: ClassVar[dict[str, Space]] = {
+        "model.dim": Whole(low=32, high=256, log=True),
+        "model.layers": Whole(low=1, high=4),
+        "model.temperature": Real(low=0.05, high=0.3, log=True),
+        "model.edge_dropout": Real(low=0, high=0.5),
+        "trainer.learning_rate": Real(low=0.002, high=0.05, log=True),
+    }
+    """Layers as in the paper, 1 to 4; the others around the defaults."""
     plain: ClassVar[dict[str, Any]] = {"layers": 3, "similarity": "dot", "temperature": 1.0, "l2": 1e-4}
     """What fields are where they are left open with another loss than the softmaxes."""
 
@@ -120,6 +130,9 @@ class LightGCN(GradientModel):
     def train(self, mode: bool = True) -> Self:
         self._vectors = None
         return super().train(mode)
+
+    def rows(self) -> Mapping[str, Rows]:
+        return {"user_UD": USERS, "item_ID": ITEMS}
 
     def embeddings(self) -> Iterable[Tensor]:
         return [self.user_UD, self.item_ID]

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, Po
 from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.objective import LossName, PairModelConfig
 from ..frozen import Frozen, split_commas
+from ..search import Real, Space, Whole
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -36,6 +37,13 @@ class NCFConfig(PairModelConfig):
     recommended: ClassVar[dict[str, Any]] = {
         "optimizer": "adam", "learning_rate": 0.006, "epochs": 25, "patience": 5,
     }  # fmt: skip
+    search: ClassVar[dict[str, Space]] = {
+        "model.l2": Real(low=0.0005, high=0.1, log=True),
+        "model.init_std": Real(low=0.01, high=0.1, log=True),
+        "model.decay": Real(low=0.8, high=1),
+        "trainer.learning_rate": Real(low=0.001, high=0.02, log=True),
+    }
+    """About as far as the search that found the defaults went; the models add fields of their own."""
     largest_batch: ClassVar[int | None] = 8192
 
     @property
@@ -78,6 +86,8 @@ class GMFConfig(_GMFFields):
 
     name: Literal["gmf"] = "gmf"
 
+    search: ClassVar[dict[str, Space]] = NCFConfig.search | {"model.dim": Whole(low=16, high=128, log=True)}
+
 
 class MLPConfig(_MLPFields):
     """A tower of dense layers over a user's and an item's vector side by side (He et al., WWW 2017)."""
@@ -93,6 +103,7 @@ class MLPConfig(_MLPFields):
     # at .004, decay .93 and dropout .1 .545 after 16, still rising: these. (128, 32, 16, 8) at .01, decay .88, l2 .01
     # and dropout .1 has .530 after 18. MovieLens 100K: .068; (64, 32, 16, 8) at l2 .02 and .03 .061 and .067.
     recommended: ClassVar[dict[str, Any]] = NCFConfig.recommended | {"learning_rate": 0.004}
+    search: ClassVar[dict[str, Space]] = NCFConfig.search | {"model.dropout": Real(low=0, high=0.5)}
 
 
 Part = TypeVar("Part", GMFConfig, MLPConfig)
@@ -120,6 +131,7 @@ class NeuMFConfig(_GMFFields, _MLPFields):
     # test. Pretrained on MovieLens 1M: the GMF alone has .591; with an MLP of .530 the first scores have .584, .593,
     # .594 and .592 by alpha of .5, .7, .8 and .9; with one of .469 .590 by .9, and two epochs of fine-tuning by .02 and
     # by .1 make that .591 and .592.
+    search: ClassVar[dict[str, Space]] = GMFConfig.search | MLPConfig.search
     tower: Widths = (128, 32, 16, 8)
     """Widths of the layers, as the paper counts them: the first is that of a user's and an item's vector side by side,
     so each has half that length."""
@@ -151,6 +163,11 @@ class NeuMFConfig(_GMFFields, _MLPFields):
             if not self.pretrain and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} has no meaning without pretrain")
         return self
+
+    @property
+    def starts_warm(self) -> bool:
+        """Not where it begins with parts that were trained just before."""
+        return not self.pretrain
 
     def complete(self, trainer: TrainerConfig, sampling: SamplingConfig = NO_WISH) -> TrainerConfig:
         """Raises ValueError where pretraining is to go on with a single training."""

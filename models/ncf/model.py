@@ -20,6 +20,7 @@ from ..fitting.gradient import GradientModel
 from ..fitting.objective import Score, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
 from ..fitting.trainer import Pass
+from ..fitting.warm import ITEMS, USERS, Rows
 from .config import GMFConfig, MLPConfig, NCFConfig
 from .parts import Part, Product, Tower
 
@@ -77,6 +78,10 @@ class NCF(GradientModel):
 
     def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float:
         return super().learning_rate(trainer, epoch) * self.config.decay ** (epoch - 1)
+
+    def rows(self) -> Mapping[str, Rows]:
+        whose = {"user_UD": USERS, "user_UE": USERS, "item_ID": ITEMS, "item_IE": ITEMS, "bias_I": ITEMS}
+        return {name: whose[last] for name in self.state_dict() if (last := name.rpartition(".")[2]) in whose}
 
     def embeddings(self) -> list[Tensor]:
         return [table for part in self.parts for table in part.tables]

@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from ..base import NoSuchFeature, Query, TrainingData
 from ..fitting.samplers import fill_normal
+from ..fitting.warm import USERS, Rows, of_feature
 from .gather import gather
 
 USER_ID = "user_id"
@@ -48,6 +49,11 @@ class FeatureTables(nn.Module):
             fill_normal(table, std, seed, "feature", name, "initialise")
             with torch.no_grad():
                 table[0] = 0  # where nobody lacks the column, nothing would ever teach it
+
+    def rows(self, name: str) -> dict[str, Rows]:
+        """Whose the rows of each table are, by the weight's name in a model that has this module under this name."""
+        whose = [USERS.whose if one == USER_ID else of_feature(one) for one in self.names]
+        return {f"{name}.tables.{number}": Rows(one, first=1) for number, one in enumerate(whose)}
 
     def forward(self, users_B: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         """[B, F] of users, -1 if unknown, with codes [B] by name; names that are missing are unknown."""

@@ -8,18 +8,18 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numba import prange
 from torch import Tensor
 
 from ..base import Query, Ragged
-from ..compiled import compiled
-
-Indices = npt.NDArray[np.int32]
-Scores = npt.NDArray[np.float32]
+from .selection import Indices, Scores, select
 
 BLOCK_SCORES = 7 * 2**20
 """Scores held at once (28 MB): users × items never stands in memory. Above 32 MB the C library fetches every block
-anew from the system, which costs up to a tenth."""
+anew from the system: blocks three times as large did half as many users a second."""
+BLOCK_USERS = 64
+"""Users scored at once where that many do not fit: every block reads all items' vectors. Of a million items, blocks of
+7, 16, 32, 64 and 128 users did 280, 325, 420, 460 and 370 users a second; 64 hold as much as the vectors (256 MB)."""
+MANY_ITEMS = BLOCK_SCORES // BLOCK_USERS
 
 
 class Scorer(Protocol):
@@ -33,16 +33,16 @@ class Scorer(Protocol):
 def top_k(score_UI: Scores, seen: Ragged | None, k: int) -> tuple[Indices, Scores]:
     """Each user's k best items that they have not seen, best first, and their scores: [U, K] each.
 
-    `seen` holds these users' items as ascending sets (`as_sets`). Ties go to the lower item index. Where fewer than k
-    items are left, the rest is -1 with score -inf; an item with score -inf is never shown. Raises ValueError for NaN
-    among the scores of unseen items."""
+    `seen` holds these users' items as ascending sets (`as_sets`); one that the scores do not have masks nothing. Ties
+    go to the lower item index. Where fewer than k items are left, the rest is -1 with score -inf; an item with score
+    -inf is never shown. Raises ValueError for NaN among the scores of unseen items."""
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     seen = seen or Ragged.empty(len(score_UI))
     if len(seen) != len(score_UI):
         raise ValueError(f"scores of {len(score_UI)} users, but seen items of {len(seen)}")
     score_UI = np.ascontiguousarray(score_UI, dtype=np.float32)
-    items_UK, top_UK, nan_U = _select(score_UI, seen.offsets_U1, seen.items_R, k)
+    items_UK, top_UK, nan_U = select(score_UI, seen.offsets_U1, seen.items_R, k)
     if nan_U.any():
         raise ValueError(f"{int(nan_U.sum())} of {len(nan_U)} users have NaN among their scores")
     return items_UK, top_UK
@@ -51,7 +51,8 @@ def top_k(score_UI: Scores, seen: Ragged | None, k: int) -> tuple[Indices, Score
 def recommend(
     model: Scorer, query: Query, seen: Ragged | None, k: int, block: int | None = None
 ) -> tuple[Indices, Scores]:
-    """As `top_k`, for a model: scores and ranks `block` users at a time (by default as many as fit in 28 MB).
+    """As `top_k`, for a model: scores and ranks `block` users at a time (by default as many as fit in 28 MB,
+    but no fewer than 64).
 
     `seen` has one list for each user of the query, in any order; None masks nothing."""
     items_UK = np.full((len(query), k), -1, dtype=np.int32)
@@ -102,58 +103,5 @@ def _score_blocks(model: Scorer, query: Query, block: int | None) -> Iterator[tu
             raise ValueError(f"{type(model).__name__}.score gave {score_UI.shape[0]} rows for {len(rows)} users")
         yield rows, score_UI
         start += size
-        size = block or max(1, BLOCK_SCORES // max(1, score_UI.shape[1]))
-
-
-@compiled()
-def _place(items_K: Indices, top_K: Scores, item: int, score: np.float32) -> None:
-    """Puts the item in its place; the last one drops out. Equal scores stay before it: they came first."""
-    at = len(top_K) - 1
-    while at > 0 and top_K[at - 1] < score:
-        top_K[at] = top_K[at - 1]
-        items_K[at] = items_K[at - 1]
-        at -= 1
-    top_K[at] = score
-    items_K[at] = item
-
-
-@compiled()
-def _scan(score_I: Scores, start: int, end: int, items_K: Indices, top_K: Scores) -> bool:
-    """Takes the items start..end-1 into the list. Returns whether there was a NaN."""
-    last = len(top_K) - 1
-    at = start
-    while at < end:
-        stop = min(at + 64, end)
-        # Few items ever get in, so 64 are compared at once; unsigned indices let the compiler use vector registers.
-        # `not <=` is also true for NaN.
-        bound, any_better = top_K[last], np.uint32(0)
-        for index in range(np.uint64(at), np.uint64(stop)):
-            any_better |= np.uint32(not (score_I[index] <= bound))
-        if any_better:
-            for item in range(at, stop):
-                score = score_I[item]
-                if score != score:
-                    return True
-                if score > top_K[last]:
-                    _place(items_K, top_K, item, score)
-        at = stop
-    return False
-
-
-@compiled(parallel=True)
-def _select(
-    score_UI: Scores, seen_offsets_U1: npt.NDArray[np.int64], seen_items_R: Indices, k: int
-) -> tuple[Indices, Scores, npt.NDArray[np.bool_]]:
-    """For each user the best k items between those seen. [U, K] items, [U, K] scores, [U] whether NaN was met."""
-    n_users, n_items = score_UI.shape
-    items_UK = np.full((n_users, k), -1, dtype=np.int32)
-    top_UK = np.full((n_users, k), -np.inf, dtype=np.float32)
-    nan_U = np.zeros(n_users, dtype=np.bool_)
-    for user in prange(n_users):
-        score_I, items_K, top_K = score_UI[user], items_UK[user], top_UK[user]
-        start = 0
-        for r in range(seen_offsets_U1[user], seen_offsets_U1[user + 1]):
-            nan_U[user] |= _scan(score_I, start, seen_items_R[r], items_K, top_K)
-            start = seen_items_R[r] + 1
-        nan_U[user] |= _scan(score_I, start, n_items, items_K, top_K)
-    return items_UK, top_UK, nan_U
+        n_items = score_UI.shape[1]
+        size = block or (BLOCK_USERS if n_items >= MANY_ITEMS else max(1, BLOCK_SCORES // max(1, n_items)))

@@ -1,15 +1,21 @@
-"""A few users as examples: what they had, what was held out, what they would be shown."""
+"""A few users as examples: what they had, what was held out, what they would be shown, and what they are shown now.
 
+E users who are examples, K places
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.base import Ragged
+from models.base import IntArray, Ragged
 from models.bundle import Bundle
+from models.ids import IdMap
 from models.serving import REASONS
-from tasks.features import codes_of
+from tasks.features import codes_of, raw_features
 
 N_USERS = 5
 N_RECENT = 8
@@ -42,6 +48,8 @@ class Example:
     """The list, best first."""
     reason: str
     """How the list was made: one of REASONS."""
+    before: tuple[Item, ...] | None = None
+    """The champion's list for the same history; None where there is no champion."""
 
 
 def make_examples(
@@ -51,11 +59,12 @@ def make_examples(
     known: Ragged,
     keeps_repeats: bool = False,
     strangers: pa.Table | None = None,
+    champion: Any = None,
 ) -> tuple[Example, ...]:
     """Examples spread evenly over the length of history, from the shortest to the longest.
 
     `items` is the split's items table, `test` its test rows (TEST_ROWS), `known` every user's items before the test,
-    `strangers` the split's table of users with no row before it.
+    `strangers` the split's table of users with no row before it, `champion` the bundle that production serves.
     Lists are made as they are judged: what is known is left out, unless repeats are kept; test rows are not.
     """
     if not test.num_rows:
@@ -68,6 +77,8 @@ def make_examples(
     histories = known.take(users_U[chosen_E])
     codes = codes_of(bundle.features, users_U[chosen_E], encoded.dictionary.take(pa.array(chosen_E)), strangers)
     lists = bundle.lists(users_U[chosen_E], histories, None if keeps_repeats else histories, PLACES, codes)
+    user_ids = [str(encoded.dictionary[int(user)].as_py()) for user in chosen_E]
+    now = None if champion is None else _champions_lists(champion, bundle, user_ids, histories, keeps_repeats, codes)
     examples = []
     for place, user in enumerate(chosen_E):
         held_out = _held_out(test.filter(pa.array(user_R == user)))
@@ -75,12 +86,13 @@ def make_examples(
         wanted = {index for index, _ in held_out if index >= 0}
         examples.append(
             Example(
-                user_id=encoded.dictionary[int(user)].as_py(),
+                user_id=user_ids[place],
                 history_length=int(lengths_U[user]),
                 recent=tuple(_item(items, int(i), "") for i in reversed(histories.row(place)[-N_RECENT:])),
                 held_out=tuple(_item(items, index, raw, index in shown) for index, raw in held_out),
                 shown=tuple(_item(items, index, "", index in wanted) for index in shown),
                 reason=REASONS[lists.reason_U[place]],
+                before=None if now is None else _named(items, bundle.items, now[place], {raw for _, raw in held_out}),
             )
         )
     return tuple(examples)
@@ -90,6 +102,29 @@ def spread_over(lengths_U: npt.NDArray[np.int64], n: int = N_USERS) -> npt.NDArr
     """Places of n users, evenly spread from the shortest to the longest history; of equals the first."""
     order_U = np.argsort(lengths_U, kind="stable")
     return order_U[np.unique(np.linspace(0, len(order_U) - 1, min(n, len(order_U))).round().astype(np.int64))]
+
+
+def _champions_lists(
+    champion: Any,
+    bundle: Bundle,
+    user_ids: list[str],
+    histories: Ragged,
+    keeps_repeats: bool,
+    codes: Mapping[str, IntArray],
+) -> list[list[str]]:
+    """[E] the raw ids that the champion would show, best first. It answers by the code that it was shipped with; only
+    one that has `features` takes the argument of that name."""
+    raw = (histories.offsets_U1, bundle.items.ids_N[histories.items_R])
+    has_features = getattr(champion, "features", None) is not None
+    more = {"features": raw_features(bundle.features, codes)} if has_features else {}
+    ids_EK, score_EK, _ = champion.recommend(np.array(user_ids), PLACES, raw, not keeps_repeats, **more)
+    return [[str(one) for one in ids_K[np.isfinite(score_K)]] for ids_K, score_K in zip(ids_EK, score_EK, strict=True)]
+
+
+def _named(items: pa.Table, ids: IdMap, raw: list[str], wanted: set[str]) -> tuple[Item, ...]:
+    """Items by their raw ids; one that tonight's catalogue does not know is called by that."""
+    index_N = ids.index(np.array(raw, dtype=np.str_))
+    return tuple(_item(items, int(index), one, one in wanted) for index, one in zip(index_N, raw, strict=True))
 
 
 def _held_out(rows: pa.Table) -> list[tuple[int, str]]:

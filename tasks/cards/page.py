@@ -3,7 +3,7 @@
 Texts may come from hostile data: whatever is a `str` argument here is escaped, whatever is called `html` is not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 STYLE = """
@@ -77,6 +77,27 @@ def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
 def card(html: str, padded: bool = True) -> str:
     """A box around a table or a plot."""
     return f'<div class="card{" padded" if padded else ""}">{html}</div>'
+
+
+Cell = str | tuple[str, str]
+"""A text, or a text and the class that it gets."""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Cell] | str], lead: str = "") -> str:
+    """The first column is text, the others are numbers. A row that is a `str` is the title of those below it, and the
+    row that begins with `lead` is the one to look at."""
+    first, *numbers = heads
+    head = f"<th>{escape(first)}</th>" + "".join(f'<th class="number">{escape(text)}</th>' for text in numbers)
+    body = "".join(_row(row, len(heads), lead) for row in rows)
+    return f'<table class="figures"><tr>{head}</tr>{body}</table>'
+
+
+def _row(row: Sequence[Cell] | str, width: int, lead: str) -> str:
+    if isinstance(row, str):
+        return f'<tr class="part"><th colspan="{width}">{escape(row)}</th></tr>'
+    first, *numbers = [(cell, "") if isinstance(cell, str) else cell for cell in row]
+    cells = "".join(f'<td class="number{kind}">{escape(text)}</td>' for text, kind in numbers)
+    return f"<tr{' class=lead' if first[0] == lead else ''}><td>{escape(first[0])}</td>{cells}</tr>"
 
 
 def facts(named: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """The step: each model's metrics per user, in a folder whose manifest holds the means and intervals."""
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -11,8 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from models.base import FloatArray
 from models.bundle import Bundle
 from models.features import UserFeatures
+from tasks.evaluate.beyond import Catalogue, read_genres
+from tasks.evaluate.champion import Champion, duel
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.logic import Champion, evaluate_bundle, evaluate_champion, fair_rows, intervals
+from tasks.evaluate.fair import fair_rows
+from tasks.evaluate.logic import evaluate_bundle, fitted_test_rows, intervals
 from tasks.evaluate.segments import first_times, item_ages
 from tasks.judging import Judges, make_judges, means
 from tasks.schema import PER_USER
@@ -32,10 +36,9 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
         test = judges_of_test(store, samples, bundle.features)
-        known = read_histories(store.path(samples.known.path))
         candidates = store.read(samples.candidates) if samples.candidates else None
         more = (_strangers(store, samples), _item_ages(store, samples.split))
-        made = evaluate_bundle(bundle, test, candidates, known, config.all_cutoffs, *more)
+        made = evaluate_bundle(bundle, test, candidates, _catalogue(store, samples), config.all_cutoffs, *more)
         for part, metrics in made.per_user.items():
             _write_per_user(writer, part, made.users[part], metrics)
         return {
@@ -46,6 +49,8 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
             "intervals": intervals(made, config),
             "curves": dict(made.curves),
             "segments": dict(made.segments),
+            "beyond": dict(made.beyond),
+            "fitted_test_rows": fitted_test_rows(bundle, test),
         }
 
     built = store.build(f"metrics/{key}", write)
@@ -56,23 +61,25 @@ def evaluate(store: Store, samples: SampleRefs, trained: TrainedRef, config: Eva
 def evaluate_beside(
     store: Store, samples: SampleRefs, trained: TrainedRef, champion: Champion, ref: ChampionRef, config: EvaluateConfig
 ) -> EvaluatedRef:
-    """Scores the champion and the challenger on the test rows that the champion was not fitted on."""
+    """Scores the champion and the challenger on the test rows that the champion was not fitted on.
+
+    The champion answers with lists alone, so that neither has an AUC here."""
     key = make_key(__name__, trained.key, trained.weights_sha256, samples.key, config, ref)
 
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
-        known = read_histories(store.path(samples.known.path))
         fair = fair_rows(champion, judges_of_test(store, samples, bundle.features))
         test = judges_of_test(store, samples, bundle.features, fair)
-        theirs = evaluate_champion(champion, test, bundle.items, config.all_cutoffs, bundle.features)
-        ours = evaluate_bundle(bundle, test, None, known, config.all_cutoffs)
-        _write_per_user(writer, "champion", test, theirs)
-        _write_per_user(writer, "challenger", test, ours.per_user["test"])
+        made = duel(champion, bundle, test, _catalogue(store, samples), config.all_cutoffs)
+        for name, metrics in made.per_user.items():
+            _write_per_user(writer, name, test, metrics)
         return {
             "made_from": samples.split.snapshot.made_from,
             "test_fingerprint": fingerprint(test.rows),
             "users": {"champion": len(test)},
-            "means": {f"champion/{name}": mean for name, mean in means(theirs).items()},
+            "means": {f"champion/{name}": mean for name, mean in means(dict(made.per_user["champion"])).items()},
+            "beyond": dict(made.beyond),
+            **made.overlap,
         }
 
     built = store.build(f"metrics/{key}", write)
@@ -86,6 +93,11 @@ def judges_of_test(store: Store, samples: SampleRefs, features: UserFeatures, ro
     return make_judges(rows, known, samples.split.keeps_repeats, seen, features, _strangers(store, samples))
 
 
+def _catalogue(store: Store, samples: SampleRefs) -> Catalogue:
+    items, known = store.read(samples.split.items), read_histories(store.path(samples.known.path))
+    return Catalogue(known, items.num_rows, read_genres(items))
+
+
 def _strangers(store: Store, samples: SampleRefs) -> pa.Table | None:
     return store.read(samples.split.strangers) if samples.split.strangers else None
 
@@ -95,7 +107,7 @@ def _item_ages(store: Store, split: SplitRefs) -> FloatArray | None:
     return item_ages(store.read(split.test), first_times(before, split.items.rows))
 
 
-def _write_per_user(writer: Writer, name: str, judges: Judges, metrics: Any) -> None:
+def _write_per_user(writer: Writer, name: str, judges: Judges, metrics: Mapping[str, FloatArray]) -> None:
     base = [judges.user_ids, judges.n_relevant_U.astype(np.int32), judges.known.lengths_U.astype(np.int32)]
     table = pa.table(base, schema=PER_USER)
     for metric, values_U in metrics.items():

@@ -15,16 +15,17 @@ class GateConfig(Frozen):
     worth it. One that is worse by more goes out on at most 1 - level of the nights."""
     max_margin: NonNegativeFloat = 0.3
     """Few test users cannot tell a difference of `margin`: it is widened to what they can tell, at most to this share.
-    Where not even that can be told, the night is inconclusive and the champion stays."""
+    Where they cannot tell that either, the night is inconclusive, and the champion stays."""
     power: float = Field(default=0.9, ge=0.5, lt=1)
     """A refit that is as good as the champion goes out on this share of the nights at least; by it margins are
     widened."""
     min_gain: NonNegativeFloat = 0.0
     """Another configuration must be better by more than this share of the champion's NDCG@10."""
     seeds: PositiveInt = 3
-    """Another configuration is fitted with this many seeds before it replaces the champion: none wins by luck."""
+    """Another configuration is fitted with this many seeds before it replaces the champion: none wins by luck. 1: with
+    the night's alone."""
     level: float = Field(default=0.95, gt=0.5, lt=1)
-    """Confidence of every check: a one-sided test, by a paired bootstrap over the users."""
+    """Confidence of every comparison: a one-sided test over the users, by a paired bootstrap and Student's t."""
     resamples: PositiveInt = 2000
     """Bootstrap samples of the users behind each check."""
     min_users: PositiveInt = 20
@@ -33,7 +34,8 @@ class GateConfig(Frozen):
     """Nights among whose champions the best is kept as the anchor. A refit may not be worse than that one either, by
     the same margin, so that small losses cannot add up; 0: no anchor."""
     too_good: PositiveFloat = 3.0
-    """A model with more than this many times the NDCG@10 of the best of champion and floors is taken for a leak."""
+    """A model with clearly more than this many times the NDCG@10 of the best of champion and floors is taken for a
+    leak: the best models of benchmarks/RESULTS.md have up to 1.25 times that of item_knn."""
     max_coverage_loss: float = Field(default=0.5, ge=0, le=1)
     """The share of the champion's coverage (items of the catalogue that anybody is shown) that may be lost."""
     max_popularity_rise: NonNegativeFloat = 0.5

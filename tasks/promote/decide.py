@@ -1,67 +1,15 @@
-"""The promotion gate: a pure function that fails closed.
+"""The promotion gate: a pure function that fails closed."""
 
-U test users
-"""
+from dataclasses import dataclass, replace
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
-
-from models.ranking.bootstrap import Interval, paired_bootstrap
+from tasks.promote import guards
+from tasks.promote.against import beats, difference, figures, holds, level_of, no_worse, power_of
+from tasks.promote.candidacy import Candidacy, Check, Pair
 from tasks.promote.config import GateConfig
 
-SEED = 20_090_618  # of the bootstrap: equal scores must always get an equal decision
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One model's NDCG@10 on the test users, and what its lists are like."""
-
-    name: str
-    test_fingerprint: str
-    ndcg_U: npt.NDArray[np.float64]
-    lengths_U: npt.NDArray[np.int64] | None = None  # items before the test
-    beyond: Mapping[str, float] = field(default_factory=dict)  # coverage_at_10, popularity_at_10, ...
-
-    @property
-    def mean(self) -> float:
-        return float(self.ndcg_U.mean()) if len(self.ndcg_U) else float("nan")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The new model and another one on the rows that may judge both."""
-
-    new: Scores
-    other: Scores
-    overlap: float = float("nan")  # mean share of the other's lists that the new model shows too
-
-
-@dataclass(frozen=True)
-class Candidacy:
-    """All that the gate decides on."""
-
-    new: Scores
-    floors: tuple[Scores, ...]  # the first must be beaten; none only for that floor itself
-    champion: Pair | None = None  # None on the first night
-    anchor: Pair | None = None  # the best of the last nights; None where that is the champion
-    seeds: tuple[Pair, ...] = ()  # the same model with other seeds, beside the champion
-    same_configuration: bool = False
-    by_chance: bool = False  # another seed makes another model
-    tries: int = 1  # how often this configuration has been judged beside this champion, tonight included
-    fitted_test_rows: int = 0  # test rows that the new model was fitted on
-    frozen: str | None = None  # why nothing may go out at present
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition, whether it holds, and the figures it was judged by."""
-
-    name: str
-    passed: bool
-    detail: str
+SEEDS = "holds with other seeds"
+UNTRIED = "no other seed was tried"
+APPROVED = "approved by a person"
 
 
 @dataclass(frozen=True)
@@ -71,72 +19,93 @@ class Decision:
     gain: float | None = None  # mean NDCG@10 by which the new model is better than the champion; None without one
 
     @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
     def reason(self) -> str:
         """In one line: what failed, else what passed last."""
-        failed = [check for check in self.checks if not check.passed]
-        return "; ".join(f"{check.name}: {check.detail}" for check in failed or self.checks[-1:])
+        return "; ".join(f"{check.name}: {check.detail}" for check in self.failed or self.checks[-1:])
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether all that is missing is somebody who says yes."""
+        return [check.name for check in self.failed] == [APPROVED]
 
 
 def decide(candidacy: Candidacy, gate: GateConfig) -> Decision:
-    """Promotes only where every check passes; a comparison with NaN never does.
-
-    Raises ValueError for scores of different tests."""
-    new, champion = candidacy.new, candidacy.champion
-    pairs = [Pair(new, floor) for floor in candidacy.floors] + ([champion] if champion else [])
-    for pair in pairs:
-        one, other = pair.new, pair.other
-        if (one.test_fingerprint, len(one.ndcg_U)) != (other.test_fingerprint, len(other.ndcg_U)):
-            raise ValueError(f"scores of {one.name} and {other.name} come from different test sets")
-    checks = [_is_a_number(new), _enough(new, gate)]
-    if candidacy.floors:
-        checks.append(_beats("beats popularity", new, candidacy.floors[0], gate))
+    """Promotes only where every check passes; a comparison with NaN never does."""
+    checks, champion = [*_sound(candidacy, gate), *_against_floors(candidacy, gate)], candidacy.champion
     if champion is not None:
-        checks += [_is_a_number(champion.other, "champion has a score"), _enough(champion.other, gate, "champion: ")]
-        if candidacy.same_configuration:
-            checks.append(_no_worse(champion.new, champion.other, gate))
-        else:
-            checks.append(_beats("beats the champion", champion.new, champion.other, gate))
-    return Decision(all(check.passed for check in checks), tuple(checks))
+        checks += [
+            guards.has_a_score(champion.other, "champion "),
+            guards.enough_users(champion.new, gate, "champion: "),
+        ]
+        better = _refit if candidacy.same_configuration else _another
+        checks += [*better(candidacy, champion, gate), *_lists(candidacy, champion, gate)]
+    checks.append(guards.not_frozen(candidacy.frozen))
+    if gate.approval == "manual":
+        checks.append(Check(APPROVED, False, "waits for `encore promote VERSION --reason=...`"))
+    return Decision(all(check.passed for check in checks), tuple(checks), champion.gain if champion else None)
 
 
 def wants_seeds(decision: Decision) -> bool:
     """Whether all that is left to show is that the model holds with other seeds too."""
-    return False
+    return [(check.name, check.detail) for check in decision.failed if check.name != APPROVED] == [(SEEDS, UNTRIED)]
 
 
-def difference(one: Scores, other: Scores, gate: GateConfig) -> Interval:
-    """Mean NDCG@10 by which `one` is better, with its interval, from a paired bootstrap over users.
-
-    All NaN, which passes no check, where a score is missing."""
-    by_U = one.ndcg_U - other.ndcg_U
-    if not len(by_U) or not np.isfinite(by_U).all():
-        return Interval(float("nan"), float("nan"), float("nan"))
-    return paired_bootstrap(by_U, SEED, gate.resamples, gate.level)
-
-
-def _is_a_number(scores: Scores, name: str = "has a score") -> Check:
-    finite = len(scores.ndcg_U) > 0 and bool(np.isfinite(scores.ndcg_U).all())
-    return Check(name, finite, f"NDCG@10 {scores.mean:.4f}")
+def _sound(candidacy: Candidacy, gate: GateConfig) -> list[Check]:
+    """Whether there is anything to decide by."""
+    new = candidacy.new
+    checks = [guards.has_a_score(new), guards.enough_users(new, gate), guards.unseen(candidacy.fitted_test_rows)]
+    pairs = _floors(candidacy) + [pair for pair in (candidacy.champion,) if pair is not None]
+    more = [candidacy.anchor] if candidacy.anchor is not None else []
+    if pairs:
+        checks += [guards.same_test([*pairs, *more, *candidacy.seeds]), guards.not_too_good(pairs, gate)]
+    return checks
 
 
-def _enough(scores: Scores, gate: GateConfig, prefix: str = "") -> Check:
-    n = len(scores.ndcg_U)
-    return Check(f"{prefix}enough test users", n >= gate.min_users, f"{n} users, {gate.min_users} needed")
+def _floors(candidacy: Candidacy) -> list[Pair]:
+    return [Pair(candidacy.new, floor) for floor in candidacy.floors]
 
 
-def _beats(name: str, new: Scores, other: Scores, gate: GateConfig) -> Check:
-    by = difference(new, other, gate)
-    return Check(name, by.low > 0, _figures(new, other, by, gate))
+def _against_floors(candidacy: Candidacy, gate: GateConfig) -> list[Check]:
+    """The first must be beaten; how the model does beside the others is told with it."""
+    if not candidacy.floors:
+        return []
+    first, *others = _floors(candidacy)
+    check = beats(f"beats {first.other.name}", first, gate, gate.level)
+    beside = [f"{pair.other.name}: {figures(pair, difference(pair, gate, gate.level), gate.level)}" for pair in others]
+    return [Check(check.name, check.passed, "; ".join([check.detail, *beside]))]
 
 
-def _no_worse(new: Scores, champion: Scores, gate: GateConfig) -> Check:
-    by = difference(new, champion, gate)
-    detail = f"{_figures(new, champion, by, gate)}; margin {gate.margin:g}"
-    return Check("no worse than the champion", by.mean >= -gate.margin * champion.mean, detail)
+def _refit(candidacy: Candidacy, champion: Pair, gate: GateConfig) -> list[Check]:
+    """The champion's configuration on fresher data."""
+    anchor = candidacy.anchor
+    power = power_of(gate, 1 if anchor is None else 2)
+    checks = [no_worse("no worse than the champion", champion, gate, power)]
+    if anchor is not None:
+        checks += [
+            guards.enough_users(anchor.new, gate, "anchor: "),
+            no_worse("no worse than the anchor", anchor, gate, power),
+        ]
+    return checks
 
 
-def _figures(new: Scores, other: Scores, by: Interval, gate: GateConfig) -> str:
-    return (
-        f"NDCG@10 {new.mean:.4f} against {other.mean:.4f}: "
-        f"{by.mean:+.4f}, {gate.level:.0%} interval {by.low:+.4f} to {by.high:+.4f}"
-    )
+def _another(candidacy: Candidacy, champion: Pair, gate: GateConfig) -> list[Check]:
+    """Another configuration than the champion's."""
+    level, pairs = level_of(gate, candidacy.tries), (champion, *candidacy.seeds)
+    better = beats("beats the champion", champion, gate, level, gate.min_gain)
+    if candidacy.tries > 1:
+        better = replace(better, detail=f"{better.detail}; try {candidacy.tries} beside this champion")
+    if not candidacy.by_chance or gate.seeds == 1 or not better.passed:
+        return [better]
+    if len(pairs) < gate.seeds:
+        return [better, Check(SEEDS, False, UNTRIED)]
+    return [better, holds(SEEDS, pairs, gate, level)]
+
+
+def _lists(candidacy: Candidacy, champion: Pair, gate: GateConfig) -> list[Check]:
+    """Guardrails on what users are shown."""
+    checks = [guard(champion, gate) for guard in (guards.coverage, guards.popularity_bias, guards.cold_users)]
+    return [*checks, guards.overlap(champion, gate)] if candidacy.same_configuration else checks

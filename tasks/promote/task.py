@@ -9,8 +9,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
+from tasks.promote.candidacy import Candidacy, Check, Pair, Scores
 from tasks.promote.config import GateConfig
-from tasks.promote.decide import Candidacy, Check, Decision, Pair, Scores, decide
+from tasks.promote.decide import Decision, decide
 from tasks.store.atomic import write_json
 from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
 from tasks.store.store import Store
@@ -20,6 +21,7 @@ from tasks.tracking.history import Event
 from tasks.tracking.runs import Run
 
 METRIC = "ndcg_at_10"
+MAX_TAG = 2000  # a database other than SQLite refuses more than 5000; an operator's reason may be of any length
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ def judge(
     same_configuration: bool,
     by_chance: bool = False,
     frozen: str | None = None,
+    tries: int = 1,
 ) -> Decision:
     """Reads the scores and decides."""
-    evaluated = store.manifest(contestants.new.path)
+    fitted = store.manifest(contestants.new.path).get("fitted_test_rows")
     candidacy = Candidacy(
         new=_scores(store, contestants.new, "test", "the new model"),
         floors=tuple(_scores(store, ref, "test", name) for name, ref in contestants.floors.items()),
@@ -62,7 +65,8 @@ def judge(
         seeds=tuple(_pair_of(store, ref, "the champion") for ref in contestants.seeds),
         same_configuration=same_configuration,
         by_chance=by_chance,
-        fitted_test_rows=int(evaluated.get("fitted_test_rows", 0)),
+        tries=tries,
+        fitted_test_rows=None if fitted is None else int(fitted),
         frozen=frozen,
     )
     return decide(candidacy, gate)
@@ -87,7 +91,7 @@ def register(
     bundle = Bundle.load(store.path(trained.path))
     example, features = str(bundle.users.ids_N[0]), bundle.features.names
     model_id = registry.log_model(run, store.path(trained.path), bundle.items.are_integers, example, features)
-    version = registry.register(run, name, model_id, {**_tags(decision, samples, trained), **tags})
+    version = registry.register(run, name, model_id, {**_tags(decision, samples, trained, champion), **tags})
     return Promotion(decision, name, version, version if decision.promote else champion.version if champion else None)
 
 
@@ -127,9 +131,11 @@ def _scores(store: Store, ref: EvaluatedRef, part: str, name: str) -> Scores:
     return Scores(name, manifest["test_fingerprint"], ndcg_U, table["history_length"].to_numpy(), beyond)
 
 
-def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef) -> dict[str, str]:
+def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef, champion: ChampionRef | None) -> dict[str, str]:
     return {
-        "decision": "promoted" if decision.promote else "refused",
+        "decision": _outcome(decision),
+        "champion": champion.version if champion else "",  # beside whom it was judged
+        "gain": "" if decision.gain is None else repr(decision.gain),
         **{f"check: {check.name}": _shown(check) for check in decision.checks},
         "dataset": samples.split.dataset,
         "snapshot": samples.split.snapshot.hash,
@@ -138,5 +144,11 @@ def _tags(decision: Decision, samples: SampleRefs, trained: TrainedRef) -> dict[
     }
 
 
+def _outcome(decision: Decision) -> str:
+    if decision.promote:
+        return "promoted"
+    return "waiting" if decision.awaits_approval else "refused"
+
+
 def _shown(check: Check) -> str:
-    return f"{'passed' if check.passed else 'FAILED'}: {check.detail}"
+    return f"{'passed' if check.passed else 'FAILED'}: {check.detail}"[:MAX_TAG]

@@ -19,23 +19,33 @@ from tasks.store.store import Store, Writer
 
 @task(cache_policy=NO_CACHE)
 def recommend(
-    store: Store, samples: SampleRefs, trained: TrainedRef, version: str, run_id: str, config: RecommendConfig
+    store: Store,
+    samples: SampleRefs,
+    trained: TrainedRef,
+    version: str,
+    run_id: str,
+    config: RecommendConfig,
+    registered: str = "",
 ) -> str:
-    """Writes the lists of one run's model for every user, those too of whom no row is known. Returns their folder."""
+    """Writes the lists of one run's model for every user, those too of whom no row is known. Returns their folder.
+
+    `version` is one of the model that is `registered` under this name."""
     bundle = Bundle.load(store.path(trained.path))
     exclude = config.seen == "exclude" and not samples.split.keeps_repeats
     tables = recommend_all(bundle, config.k, exclude, version)
-    return write_lists(store, f"recommendations/run={run_id}", bundle, tables, version)
+    return write_lists(store, f"recommendations/run={run_id}", bundle, tables, version, registered)
 
 
-def recommend_champion(store: Store, bundle: Bundle, version: str, name: str, config: RecommendConfig) -> str:
-    """Writes the champion's lists for all or the given users, from the bundle alone. Returns their folder."""
+def recommend_champion(
+    store: Store, bundle: Bundle, version: str, name: str, config: RecommendConfig, registered: str = ""
+) -> str:
+    """Writes a registered version's lists for all or the given users, from the bundle alone. Returns their folder."""
     exclude = config.seen == "exclude"
     if config.users:
         tables: Iterable[pa.Table] = [recommend_some(bundle, list(config.users), config.k, exclude, version)]
     else:
         tables = recommend_all(bundle, config.k, exclude, version)
-    return write_lists(store, f"recommendations/{name}", bundle, tables, version)
+    return write_lists(store, f"recommendations/{name}", bundle, tables, version, registered)
 
 
 def write_lists(
@@ -44,6 +54,7 @@ def write_lists(
     bundle: Bundle,
     tables: Iterable[pa.Table],
     version: str,
+    registered: str = "",
 ) -> str:
     """Streams the tables into one Parquet file. Raises DataRefused when nobody would be shown anything."""
 
@@ -55,7 +66,7 @@ def write_lists(
                 rows += table.num_rows
         if not rows:
             raise DataRefused("no user has an item left to be shown", "set --recommend.seen=include")
-        return {"rows": rows, "model_version": version, "dataset": bundle.dataset}
+        return {"rows": rows, "model_version": version, "registered_model": registered, "dataset": bundle.dataset}
 
     return store.build(folder, write).path
 

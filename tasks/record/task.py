@@ -1,6 +1,6 @@
 """The step: everything about the night goes into its MLflow run, where an analyst compares runs by looking."""
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,12 +8,28 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models.bundle import Bundle
-from tasks.cards.card import curves, render
-from tasks.cards.examples import make_examples
-from tasks.cards.plots import learning_curve, metric_at_k
+from tasks.cards.card import render
+from tasks.cards.diff import render as render_diff
+from tasks.cards.examples import Example, make_examples
+from tasks.cards.night import NightFacts, Rival
+from tasks.cards.sides import load_side, make_diff
+from tasks.record.figures import (
+    data_figures,
+    difference_figures,
+    figures,
+    flatten,
+    interval_figures,
+    segment_figures,
+    tags,
+)
+from tasks.record.lineage import keep
+from tasks.record.parties import Parties
+from tasks.record.plots import log_plots
 from tasks.store.histories import read_histories
-from tasks.store.refs import EvaluatedRef, SampleRefs, TrainedRef, Validated
+from tasks.store.refs import ChampionRef, SampleRefs, Validated
 from tasks.store.store import Store
+from tasks.tracking.night_files import FOLDER
+from tasks.tracking.registry import load_champion
 from tasks.tracking.runs import Run
 
 
@@ -24,82 +40,57 @@ def record(
     config: Mapping[str, Any],
     valid: Validated,
     samples: SampleRefs,
-    trained: TrainedRef,
-    scores: EvaluatedRef,
-    floor: EvaluatedRef,
+    parties: Parties,
     result: dict[str, Any],
 ) -> None:
     """Logs parameters, the snapshot, metrics, plots, the validation report and the run card."""
-    training, judged, below = (store.manifest(ref.path) for ref in (trained, scores, floor))
-    run.log_params(flatten({**config, "trainer": training["trainer"]}))  # the fit chose what was left to it
+    night = gather(store, parties, result)
+    run.log_params(flatten({**config, "trainer": night.training["trainer"]}))  # the fit chose what was left to it
     run.log_snapshot(valid.snapshot)
-    logged = run.logged_epochs()  # while training went on; not those that were found, or that a killed night ran
-    run.log_history([epoch for epoch in training["history"] if epoch["number"] not in logged])
-    run.log_metrics(figures(result["metrics"], training) | segment_figures(judged["segments"]) | data_figures(result))
+    run.complete_history(night.training["history"])
+    found = figures(result["metrics"], night.training) | difference_figures(result["differences"])
+    found |= interval_figures(result["intervals"])
+    run.log_metrics(found | segment_figures(result["segments"]) | data_figures(result))
     run.set_tags(tags(result))
-    if training["history"]:
-        run.log_figure(learning_curve(training["history"], training["best_epoch"]), "learning_curve.png")
-    run.log_figure(metric_at_k(curves(result["model"]["config"]["name"], judged, below)), "metric_at_k.png")
+    keep(run, config, valid.snapshot, result)
+    for name, content in {"training": night.training, "scores": night.scores}.items():
+        run.log_text(json.dumps(content, indent=2), f"{FOLDER}/{name}.json")  # beside what `keep` has put there
+    log_plots(run, night)
     run.log_text(store.path(valid.report).read_text(encoding="utf-8"), "validation.html")
-    bundle = Bundle.load(store.path(trained.path))
-    split = samples.split
-    known = read_histories(store.path(samples.known.path))
-    strangers = store.read(split.strangers) if split.strangers else None
-    shown = (store.read(split.items), store.read(split.test), known, split.keeps_repeats, strangers)
-    examples = make_examples(bundle, *shown)
-    run.log_text(render(result, training, judged, below, examples), "card.html")
+    run.log_text(render(night, examples(store, run, samples, parties)), "card.html")
+    if champion := parties.rivals.get("champion"):
+        log_diff(store, run, champion.ref, night)
 
 
-def figures(metrics: Mapping[str, float], training: Mapping[str, Any]) -> dict[str, float]:
-    """The night's metrics under the names that they have in MLflow: `valid/…` is a curve there, which shows its last
-    epoch, so the best epoch's value is called `best/valid/…`."""
-    best = {f"best/{name}": value for name, value in metrics.items() if name.startswith("valid/")}
-    own = {name: value for name, value in metrics.items() if not (training["history"] and name.startswith("valid/"))}
-    return {**own, **best, "train/best_epoch": training["best_epoch"]}
-
-
-def data_figures(result: Mapping[str, Any]) -> dict[str, float]:
-    """`data/accepted`, `data/quarantined` and so on, and how many expectations failed that are only shown."""
-    return {
-        **{f"data/{name}": count for name, count in result["rows"].items()},
-        "data/warnings": len(result["warnings"]),
+def gather(store: Store, parties: Parties, result: Mapping[str, Any]) -> NightFacts:
+    """What the folders of the night's training and evaluations say, beside its result."""
+    rivals = {
+        whom: Rival(beside.ref.version, store.manifest(beside.scores.path)) for whom, beside in parties.rivals.items()
     }
+    floors = {name: store.manifest(ref.path) for name, ref in parties.floors.items()}
+    training, scores = store.manifest(parties.trained.path), store.manifest(parties.scores.path)
+    return NightFacts(result, training, scores, floors, rivals)
 
 
-def segment_figures(segments: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
-    """`test_by_history_length/005-009/ndcg_at_10` and so on: names that MLflow takes, in an order that makes sense."""
-    return {
-        f"test_by_{kind}/{sortable(row['bucket'])}/{name}": float(value)
-        for kind, rows in segments.items()
-        for row in rows
-        for name, value in row.items()
-        if name != "bucket"
-    }
+def examples(store: Store, run: Run, samples: SampleRefs, parties: Parties) -> Sequence[Example]:
+    """A few test users with the lists of the model as it was judged, and of the champion before it."""
+    split, champion = samples.split, parties.rivals.get("champion")
+    return make_examples(
+        Bundle.load(store.path(parties.trained.path)),
+        store.read(split.items),
+        store.read(split.test),
+        read_histories(store.path(samples.known.path)),
+        split.keeps_repeats,
+        store.read(split.strangers) if split.strangers else None,
+        load_champion(run.tracking_uri, champion.ref, split.dataset) if champion else None,
+    )
 
 
-def sortable(bucket: str) -> str:
-    """A bucket with its numbers in three digits: `5-9` as 005-009, `<7` as 000-007, `365+` as 365-up."""
-    spelt = bucket.replace("<", "0-").replace("+", "-up")
-    return re.sub(r"\d+", lambda number: number[0].zfill(3), spelt)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as `section.field`, the names that every flag has."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and (value or not prefix):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def tags(result: Mapping[str, Any]) -> dict[str, str]:
-    """What an analyst filters runs by."""
-    return {
-        "decision": "promoted" if result["decision"]["promote"] else "refused",
-        "snapshot": result["snapshot"],
-        "protocol": result["protocol"],
-        "weights_sha256": result["weights_sha256"],
-        "model_version": result["model"]["version"],
-    }
+def log_diff(store: Store, run: Run, champion: ChampionRef, night: NightFacts) -> None:
+    """The night's model beside the champion before it, from what both runs keep; nothing where that is too little."""
+    label = f"version {night.result['model']['version']}"
+    one = load_side(run.tracking_uri, champion.run_id, f"version {champion.version}")
+    other = load_side(run.tracking_uri, run.run_id, label)
+    if one is not None and other is not None:
+        resamples = other.config["evaluate"]["resamples"]
+        run.log_text(render_diff(make_diff(store, one, other, resamples)), "diff_to_champion.html")

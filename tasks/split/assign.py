@@ -12,6 +12,7 @@ import numpy as np
 
 from models.compiled import compiled
 from tasks.split.config import SplitConfig
+from tasks.split.everything import EVERYTHING, everything
 from tasks.split.given import check_chosen, given
 from tasks.split.leave_last_out import leave_last_out
 from tasks.split.log import Log
@@ -50,6 +51,8 @@ def chosen_protocol(log: Log, config: SplitConfig) -> str:
 
 def make_assign(log: Log, protocol: str, config: SplitConfig) -> Assign:
     """The protocol with all that it must know of the whole log. Raises ConfigError where the log does not suit it."""
+    if protocol == EVERYTHING:
+        return everything
     if protocol == "temporal":
         return partial(temporal, cuts=find_cuts(log, config))
     if protocol == "random":

@@ -16,6 +16,7 @@ from tasks.split.assign import Tally, chosen_protocol, fill, make_assign
 from tasks.split.audit.check import audit, within
 from tasks.split.audit.claim import Claim
 from tasks.split.config import Positives, SplitConfig
+from tasks.split.everything import EVERYTHING
 from tasks.split.kinds import notes
 from tasks.split.log import open_log
 from tasks.split.parts import Part
@@ -48,13 +49,40 @@ def split(
     candidates: str | None = None,
 ) -> SplitRefs:
     """Splits the snapshot, or finds the split that is there already. Raises LeakFound, and then keeps nothing."""
+    return _split(store, snapshot, config, positives, candidates)
+
+
+@task(cache_policy=NO_CACHE)
+def keep_everything(
+    store: Store,
+    snapshot: SnapshotRef,
+    config: SplitConfig,
+    positives: Positives = ALL,
+    candidates: str | None = None,
+) -> SplitRefs:
+    """All ingested rows to learn from, none to choose or judge by: for what goes out after it was judged by `split` of
+    the same arguments. Rows of files that only judge stay out. Raises LeakFound, and then keeps nothing."""
+    return _split(store, snapshot, config, positives, candidates, EVERYTHING)
+
+
+def _split(
+    store: Store,
+    snapshot: SnapshotRef,
+    config: SplitConfig,
+    positives: Positives,
+    candidates: str | None,
+    protocol: str | None = None,
+) -> SplitRefs:
+    """`protocol`: instead of the configuration's own."""
     outside = [content_hash(config.test, "split.test"), content_hash(config.valid, "split.valid")]
     outside.append(content_hash(candidates, "evaluate.candidates"))
-    key = make_key(__name__, snapshot.hash, snapshot.dataset, config, positives, outside)
+    key = make_key(__name__, snapshot.hash, snapshot.dataset, config, positives, outside, protocol)
 
     def write(writer: Writer) -> dict[str, Any]:
         pairs = read_given(config, candidates) if config.protocol == "given" else Pairs()
-        parts, claim = write_split(store, writer, snapshot, config, positives, pairs)
+        if protocol == EVERYTHING:
+            pairs = Pairs(judged=pairs.judged)
+        parts, claim = write_split(store, writer, snapshot, config, positives, pairs, protocol)
         findings = audit(store, within(store, writer, parts), claim, pairs.judged)
         refs = {name: vars(ref) for name, ref in parts.items()}
         told = {"protocol": claim.protocol, "weighted": bool(positives.events), "made_from": snapshot.made_from}
@@ -76,21 +104,28 @@ def split(
 
 
 def write_split(
-    store: Store, writer: Writer, snapshot: SnapshotRef, config: SplitConfig, positives: Positives, pairs: Pairs
+    store: Store,
+    writer: Writer,
+    snapshot: SnapshotRef,
+    config: SplitConfig,
+    positives: Positives,
+    pairs: Pairs,
+    protocol: str | None = None,
 ) -> tuple[dict[str, DatasetRef], Claim]:
     """Two passes: sorted by user, every row gets its part; then the parts are written with their final indices.
 
-    Returns the tables, and what they are said to be. Raises DataRefused when no row is left to
-    train on or to judge by.
+    `protocol`: instead of the configuration's own. Returns the tables, and what they are said to be. Raises
+    DataRefused when no row is left to train on or to judge by.
     """
     with scratch_folder(store.path("scratch")) as folder:
         shelf = Shelf(folder / "log.arrow")
         with engine(store) as sql:
             log = open_log(sql, snapshot.interactions, positives, pairs.judged, pairs.chosen)
-            protocol = chosen_protocol(log, config)
+            protocol = protocol or chosen_protocol(log, config)
             tally = fill(shelf, log, make_assign(log, protocol, config), config.repeats == "keep")
         active = find_active(shelf.pairs, tally.train_U, tally.train_I, config)
-        _refuse_nothing(tally, active, config, pairs)
+        judging = tally.rows[Part.TEST] if pairs.test is None else pairs.test.num_rows
+        _refuse_nothing(tally, active, config, None if protocol == EVERYTHING else judging)
         maps = Maps.of(log, tally, active)
         parts = _write_rows(writer, shelf, maps, None if pairs.test is None else given_rows(pairs.test, maps))
     parts |= _write_catalogues(store, writer, snapshot, maps)
@@ -108,15 +143,13 @@ def read_given(config: SplitConfig, candidates: str | None) -> Pairs:
     return Pairs(tables[0], pa.concat_tables(tables), chosen)  # the configuration refuses `given` without either
 
 
-def _refuse_nothing(tally: Tally, active: Active, config: SplitConfig, pairs: Pairs) -> None:
+def _refuse_nothing(tally: Tally, active: Active, config: SplitConfig, judging: int | None) -> None:
+    """`judging`: rows that judge; None where none has to."""
     if tally.rows[Part.TRAIN] and not active.rows:
         option = "k_core" if config.k_core else "min_user_rows" if config.min_user_rows > 1 else "min_item_rows"
         raise DataRefused(f"split.{option} leaves no row to train on", f"lower split.{option}")
-    for name, rows in (
-        ("train on", active.rows),
-        ("judge by", tally.rows[Part.TEST] if pairs.test is None else pairs.test.num_rows),
-    ):
-        if not rows:
+    for name, rows in (("train on", active.rows), ("judge by", judging)):
+        if rows == 0:
             raise DataRefused(
                 f"no row is left to {name}", "check split.protocol, split.repeats and the size of the log"
             )

@@ -84,6 +84,14 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def link_or_copy(source: Path, place: Path) -> None:
+    """The same file under a second name, without copying where the file system can do that. It is only to be read."""
+    try:
+        place.hardlink_to(source)
+    except OSError:  # a file system without links, or another one
+        shutil.copyfile(source, place)
+
+
 def temporaries(root: Path) -> list[Path]:
     """What has a temporary name below a folder. Other runs may add and remove folders meanwhile."""
     found: list[Path] = []

@@ -11,7 +11,6 @@ nights/<dataset>/<key>.json      results, by which an unchanged night is recogni
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import RunFailed
-from tasks.store.atomic import new_file, new_folder, remove_unheld, temporaries
+from tasks.store.atomic import link_or_copy, new_file, new_folder, remove_unheld, temporaries
 from tasks.store.refs import DatasetRef
 from tasks.store.sink import write_blocks
 from tasks.store.tables import fingerprint, read_blocks, read_table, write_table
@@ -118,9 +117,5 @@ class Writer:
 
     def link(self, name: str, source: Path, ref: DatasetRef) -> DatasetRef:
         """`<name>.parquet` is this finished file under a second name: no byte is copied, and finished files stay."""
-        place = self.folder / f"{name}.parquet"
-        try:
-            place.hardlink_to(source)
-        except OSError:  # a file system without links
-            shutil.copyfile(source, place)
+        link_or_copy(source, self.folder / f"{name}.parquet")
         return DatasetRef(f"{self.final}/{name}.parquet", ref.rows, ref.fingerprint)

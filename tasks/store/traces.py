@@ -31,6 +31,7 @@ class Trace:
     change: Change
     clear: Callable[[], None] = field(compare=False, repr=False)
     rows: int | None = None  # of the user, where it is a table
+    bytes: int | None = None  # that the disk gets back, where somebody asks
 
 
 def user_column(path: Path) -> str | None:

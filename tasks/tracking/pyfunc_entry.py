@@ -41,8 +41,17 @@ def feature_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in ("user_id", "history")]
 
 
+def refuse_another(dataset: str, meant: str | None) -> None:
+    """Raises ValueError where another dataset is meant: equal ids are other users and items there."""
+    if meant is not None and meant != dataset:
+        raise ValueError(f"this model was trained on the dataset {dataset!r}, not on {meant!r}")
+
+
 class RecommenderModel(PythonModel):
-    """Top K for users, by raw ids."""
+    """Top K for users, by raw ids.
+
+    Raises ValueError where whoever loads it (`model_config={"dataset": ...}`) or asks it (parameter `dataset`) means
+    another dataset than the model was trained on."""
 
     def load_context(self, context: PythonModelContext) -> None:
         package = code_package(context.model_config["package"])
@@ -50,6 +59,7 @@ class RecommenderModel(PythonModel):
         number = folder.parents[1] / "version.txt"  # written when the model was registered
         self.version = number.read_text(encoding="utf-8").strip() if number.is_file() else ""
         self.bundle = importlib.import_module(f"{package}.bundle").Bundle.load(folder)
+        refuse_another(self.bundle.dataset, context.model_config.get("dataset"))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -57,7 +67,9 @@ class RecommenderModel(PythonModel):
         """One row per user and rank. A list in `history` (item ids, oldest first) replaces what is known of the user,
         and an empty cell does not; columns called like the features that the model was trained with tell of users whom
         it does not know. Raises ValueError for a history that is no list."""
-        k = int((params or {}).get("k", 10))
+        asked = params or {}
+        refuse_another(self.bundle.dataset, asked.get("dataset"))
+        k = int(asked.get("k", 10))
         users = model_input["user_id"]
         items_UK, score_UK, reason_U = self._lists(model_input, k)
         width = items_UK.shape[1]

@@ -1,5 +1,6 @@
 """Registered models: every night's version, and the alias that says which one production serves."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.artifacts
 import mlflow.pyfunc
 import pandas as pd
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -20,14 +23,17 @@ from mlflow.types.schema import AnyType, ColSpec
 
 import models
 from tasks.errors import RunFailed
+from tasks.store.atomic import link_or_copy
 from tasks.store.refs import ChampionRef
+from tasks.store.store import MANIFEST
 from tasks.tracking.pyfunc_entry import feature_columns, private_name
 from tasks.tracking.runs import Run, connect, unreachable
 
 CHAMPION = "champion"
 VERSION_FILE = "version.txt"  # beside the MLmodel file: the number is known only after the model was logged
 ENTRY = Path(__file__).with_name("pyfunc_entry.py")
-REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba", "scipy", "psutil")
+REQUIREMENTS = ("mlflow-skinny", "torch", "numpy", "pandas", "pydantic", "safetensors", "numba", "scipy", "psutil")
+"""What the artefact imports, each in the version that is installed here: the small MLflow loads and serves models."""
 
 
 def log_model(
@@ -35,18 +41,21 @@ def log_model(
 ) -> str:
     """Logs the bundle as a pyfunc with signature and input example. Returns the logged model's id."""
     mlflow.set_tracking_uri(run.tracking_uri)
+    dataset = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["dataset"]
     with tempfile.TemporaryDirectory(prefix="encore-") as folder, mlflow.start_run(run_id=run.run_id):
         code = _private_copy(Path(folder))
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(ENTRY),
-            artifacts={"bundle": str(bundle)},
+            artifacts={"bundle": str(_files_of(bundle, Path(folder) / "bundle"))},
             code_paths=[str(code)],
-            model_config={"package": code.name},
+            model_config={"package": code.name, "dataset": dataset},
             signature=_signature(item_ids_are_integers, feature_columns(features)),
             input_example=pd.DataFrame({"user_id": [example_user]}),
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in REQUIREMENTS],
+            metadata={"dataset": dataset},
         )
+        _forget_places(run, str(info.model_id), Path(folder))
     return str(info.model_id)
 
 
@@ -145,7 +154,31 @@ def _signature(item_ids_are_integers: bool, features: Sequence[str]) -> ModelSig
         "reason": DataType.string,
     }
     outputs = Schema([ColSpec(kind, name) for name, kind in columns.items()])
-    return ModelSignature(inputs, outputs, ParamSchema([ParamSpec("k", DataType.long, 10)]))
+    params = [ParamSpec("k", DataType.long, 10), ParamSpec("dataset", DataType.string, None)]
+    return ModelSignature(inputs, outputs, ParamSchema(params))
+
+
+def _files_of(bundle: Path, folder: Path) -> Path:
+    """A folder with the bundle's own files, without what the store notes beside them."""
+    folder.mkdir()
+    for path in (path for path in bundle.iterdir() if path.name != MANIFEST):
+        link_or_copy(path, folder / path.name)
+    return folder
+
+
+def _forget_places(run: Run, model_id: str, folder: Path) -> None:
+    """Takes out of the MLmodel file where on this machine its parts came from: nothing that loads a model reads it."""
+    lies = run.client.get_logged_model(model_id).artifact_location
+    file = folder / "MLmodel"
+    mlflow.artifacts.download_artifacts(f"{lies}/MLmodel", dst_path=str(folder), tracking_uri=run.tracking_uri)
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content.pop("artifact_path", None)
+    pyfunc = content["flavors"]["python_function"]
+    pyfunc["model_code_path"] = ENTRY.name
+    for artifact in pyfunc["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    run.client.log_model_artifact(model_id, str(file))
 
 
 def _private_copy(folder: Path) -> Path:

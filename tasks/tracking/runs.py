@@ -180,6 +180,14 @@ def run_exists(tracking_uri: str, run_id: str) -> bool:
     return False
 
 
+def params_of(tracking_uri: str, run_id: str) -> dict[str, str]:
+    """The parameters of a run as they were logged; empty where it is gone."""
+    client = connect(tracking_uri)
+    with suppress(MlflowException):
+        return dict(client.get_run(run_id).data.params)
+    return {}
+
+
 def artifact_root(tracking_uri: str, experiment: str) -> str | None:
     """Beside the tracking database, so that both are moved and saved together; a server knows its own place."""
     if not tracking_uri.startswith("sqlite:///"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pyarrow as pa
+from torch import Tensor
 
 from models.base import Callback, Epoch, FitSession, Query, Ragged, Recommender, TrainingData
 from models.config import ModelConfig
@@ -15,8 +16,10 @@ from models.fitting.keeping import can_keep
 from models.registry import build
 from models.serving import popularity
 from tasks.judging import Judges, judge_lists, make_judges, means, rank_all
+from tasks.train.start import Starts
 
 VALIDATION_CUTOFFS = (10, 20)
+FROM_NOTHING = Starts()
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Fitted:
     seconds: float = 0.0  # validation epochs, refit and compilation
     refitted: bool = False
     trainer: TrainerConfig = field(default_factory=TrainerConfig)  # complete: what was left to the fit is filled in
+    judged: Mapping[str, Tensor] | None = None  # weights of the fit that was refitted, where later nights want them
 
     @property
     def samples_per_second(self) -> float:
@@ -49,24 +53,38 @@ def fit(
     callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
     checkpoints: Path | None = None,
     keep: Path | None = None,
+    starts: Starts = FROM_NOTHING,
 ) -> Fitted:
     """Trains on `fitted`, chooses the epoch by `judges`, and with `trainer.refit` trains anew on `known`.
 
-    Without validation rows every epoch is run on `known` at once. `callbacks` gives those of a phase: "train" or
-    "refit". The files that `trainer.checkpoint` asks for go into `keep`, those of the refit into its folder `refit`.
-    Raises TrainingDiverged, and WrongStart where `trainer.initial_weights` does not fit.
+    Without validation rows every epoch is run on `known` at once. Both fits begin from nothing unless `starts` says
+    otherwise. `callbacks` gives those of a phase: "train" or "refit". The files that `trainer.checkpoint` asks for go
+    into `keep`, those of the refit into its folder `refit`. Raises TrainingDiverged, and WrongStart where
+    `trainer.initial_weights` does not fit.
     """
     start = perf_counter()
     if judges is None:
         session = FitSession(
-            trainer, None, callbacks("train"), _folder(checkpoints, "known"), sampling=sampling, keep=keep
+            trainer,
+            None,
+            callbacks("train"),
+            _folder(checkpoints, "known"),
+            sampling=sampling,
+            keep=keep,
+            start=starts.known,
         )
         model = build(config.name, config, known).fit(known, session)
         seconds = perf_counter() - start
         return Fitted(model, known, session.history, session.best_epoch, {}, seconds, trainer=session.trainer)
     validate = Validation(judges, fitted, history_length)
     session = FitSession(
-        trainer, validate, callbacks("train"), _folder(checkpoints, "valid"), sampling=sampling, keep=keep
+        trainer,
+        validate,
+        callbacks("train"),
+        _folder(checkpoints, "valid"),
+        sampling=sampling,
+        keep=keep,
+        start=starts.valid,
     )
     model = build(config.name, config, fitted).fit(fitted, session)
     best = {epoch.number: epoch.metrics for epoch in session.history}.get(session.best_epoch) or validate(model)
@@ -75,16 +93,19 @@ def fit(
     if not trainer.refit:
         return done
     again = FitSession(
-        _for_refit(session.trainer, session.best_epoch, session.history),
+        for_refit(session.trainer, session.best_epoch, session.history),
         None,
         callbacks("refit"),
         _folder(checkpoints, "refit"),
         sampling=sampling,
         keep=_folder(keep, "refit"),
+        start=starts.known,
     )
+    judged = model.weights() if trainer.warm_start and config.starts_warm else None
     # what the first fit chose by the validation rows (an epoch, a regularisation) is given to the second
     model = build(config.name, model.config, known).fit(known, again)
-    return replace(done, model=model, data=known, seconds=perf_counter() - start, refitted=True)
+    seconds = perf_counter() - start
+    return replace(done, model=model, data=known, seconds=seconds, refitted=True, judged=judged)
 
 
 class Validation:
@@ -113,7 +134,7 @@ def validation_judges(
     return make_judges(rows, fitted, keeps_repeats, features=features)
 
 
-def _for_refit(trainer: TrainerConfig, epochs: int, history: Sequence[Epoch]) -> TrainerConfig:
+def for_refit(trainer: TrainerConfig, epochs: int, history: Sequence[Epoch]) -> TrainerConfig:
     """As many epochs as were best, from the same initial weights.
 
     But where these only went on with a fit that had been interrupted, the refit is that of the whole fit, from scratch.

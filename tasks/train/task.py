@@ -41,6 +41,7 @@ from tasks.store.refs import DatasetRef, SampleRefs, TrainedRef
 from tasks.store.store import Store, Writer
 from tasks.store.windows import read_windows
 from tasks.train.logic import Fitted, fit, validation_judges
+from tasks.train.start import Cold, Rows, Warm, keep_start, open_start
 
 INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # as text that comes back the same
 
@@ -54,8 +55,11 @@ def train(
     sampling: SamplingConfig = NO_WISH,
     history_length: int | None = None,
     callbacks: Callable[[str], Sequence[Callback]] = lambda phase: (),
+    begin: Warm | Cold | None = None,
 ) -> TrainedRef:
-    """Trains, or finds the bundle that the same rows, configuration and code left. A killed training goes on."""
+    """Trains, or finds the bundle that the same rows, configuration and code left. A killed training goes on.
+
+    `begin` is what `find_start` gave."""
     code = [code_hash(module) for module in modules_used(config)]
     refs = (samples.fitted, samples.known, samples.served, samples.seen_served)
     windows = samples.windows if config.reads_windows else None
@@ -63,7 +67,7 @@ def train(
     start = content_hash(
         trainer.initial_weights, "trainer.initial_weights", "a file that trainer.checkpoint.path named"
     )
-    key = make_key(__name__, samples.split.key, inputs, config, trainer, sampling, history_length, start, code)
+    key = make_key(__name__, samples.split.key, inputs, config, trainer, sampling, history_length, start, begin, code)
     kept = f"checkpoints/{key}/kept"
 
     def write(writer: Writer) -> dict[str, Any]:
@@ -83,15 +87,35 @@ def train(
             of_fitted, of_known = (read_windows(store.path(ref.path)) for ref in (windows.fitted, windows.known))
             rows = replace(rows[0], windows=of_fitted), replace(rows[1], windows=of_known)
         epochs = store.path(f"checkpoints/{key}/epochs")
+        starts, told = open_start(store, config, begin, _tonight(store, samples, features, *rows))
+        folders = (epochs, store.path(kept))
         with explained(config):
-            made = fit(config, trainer, sampling, *rows, judges, history_length, callbacks, epochs, store.path(kept))
+            made = fit(config, trainer, sampling, *rows, judges, history_length, callbacks, *folders, starts)
         bundle = make_bundle(store, samples, made, served, features, history_length)
         bundle.save(writer.folder)
-        return {**record(made), "kept": kept if store.path(kept).is_dir() else None}
+        if made.judged is not None:
+            keep_start(store, key, made.judged, fitted)
+        return {**record(made), "kept": kept if store.path(kept).is_dir() else None, "warm": told}
 
     built = store.build(f"checkpoints/{key}/bundle", write)
     shutil.rmtree(store.path(f"checkpoints/{key}/epochs"), ignore_errors=True)
     return TrainedRef(key, built.path, built.manifest["weights_sha256"], built.cached)
+
+
+def _tonight(
+    store: Store, samples: SampleRefs, features: UserFeatures, fitted: TrainingData, known: TrainingData
+) -> Rows:
+    """What a start is held against."""
+    split = samples.split
+    users, items = id_maps(store, samples)
+    return Rows(users, items, features, fitted, known, store.read(split.valid), store.read(split.test))
+
+
+def id_maps(store: Store, samples: SampleRefs) -> tuple[IdMap, IdMap]:
+    """Of users and items."""
+    tables = {"user_id": samples.split.users, "item_id": samples.split.items}
+    users, items = (IdMap(store.read(ref, [name])[name].to_numpy()) for name, ref in tables.items())
+    return users, items
 
 
 def _weights(store: Store, ref: DatasetRef | None) -> npt.NDArray[np.float32] | None:
@@ -133,8 +157,7 @@ def make_bundle(
 ) -> Bundle:
     """The fitted model with the ids it speaks."""
     split = samples.split
-    users = IdMap(store.read(split.users, ["user_id"])["user_id"].to_numpy())
-    items = IdMap(store.read(split.items, ["item_id"])["item_id"].to_numpy())
+    users, items = id_maps(store, samples)
     masked = read_histories(store.path(samples.seen_served.path)) if split.rated.rows else None
     known = (users, items, made.data.histories, served, history_length, masked, features)
     # given test rows only judge: their users are not ours

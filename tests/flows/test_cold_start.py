@@ -67,7 +67,7 @@ def test_the_result_tells_segments_and_mlflow_and_the_card_show_them(night: Ran,
     from mlflow import MlflowClient
 
     segments = night.result["segments"]
-    assert set(segments) == {"history_length", "item_age", "reason"}
+    assert set(segments) == {"history_length", "item_popularity", "item_age", "reason"}
     assert sum(row["users"] for row in segments["history_length"]) == night.result["test_users"]
     assert {"bucket": "0", "users": 1}.items() <= segments["history_length"][0].items()
     strangers = [row for row in segments["reason"] if row["bucket"] != "model"]

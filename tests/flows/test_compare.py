@@ -18,8 +18,10 @@ from rich.console import Console
 from flows.command import run_command, was_stopped
 from flows.compare import Comparison, ModelsFailed, compare
 from flows.config import CompareConfig, PipelineConfig, Settings
-from flows.leaderboard import Entry, Fit, as_csv, as_markdown, rank, same_rows, show, standard_error
+from flows.frontier import draw_frontier, overlap, place_names
+from flows.leaderboard import as_csv, as_markdown, p_text, row_note, show
 from flows.options import fields, options_of, parse, read_options
+from flows.standings import Entry, Fit, frontier, rank, same_rows, standard_error
 from models.base import FitSession
 from models.bundle import weights_hash
 from models.fitting.config import TrainerConfig
@@ -91,7 +93,7 @@ def test_a_file_gives_models_fields_of_their_own_and_labels_say_what_differs(tmp
         (["--models=ease", "--seeds=1,2", "--trainer.seed=3"], "trainer.seed of 3 is not among", "compare"),
         (["--models=ease", "--model.name=ease"], "takes no options of one model", "models: [ease, {name: ials"),
         (["--models=bpr_mf", "--model.dim=3"], "takes no options of one model", "models: [ease, {name: ials"),
-        (["--models=ease", "--gate.tolerance=1"], "does not read gate: it promotes and publishes nothing", "leave"),
+        (["--models=ease", "--gate.margin=1"], "does not read gate: it promotes and publishes nothing", "leave"),
         (["--models=ease", "--recommend.k=5"], "does not read recommend", "leave it out"),
         (["--models=ease", "--registered_model=x"], "does not read registered_model", "leave it out"),
         (["--models=ease", "--trainer.epoch=3"], "unknown option trainer.epoch", "did you mean trainer.epochs?"),
@@ -204,7 +206,7 @@ def fit(seed: int, ndcg_U: Any, hit_U: Any = (1.0, 0.0, 1.0, 0.0), tests: str = 
         **training,
     }
     per_user = {"ndcg_at_10": np.array(ndcg_U, dtype=float), "hit_at_10": np.array(hit_U, dtype=float)}
-    return Fit(seed, f"run{seed}", False, f"file{seed}", record, tests, per_user)
+    return Fit(seed, f"run{seed}", False, f"file{seed}", record, tests, per_user, peak_mb=900.0 + seed)
 
 
 GOOD = Entry("good", make_config("ease"), (fit(0, [0.9, 0.1, 0.6, 0.4]),))
@@ -219,7 +221,7 @@ POOR = Entry(
 FAILED = Entry("burnt", make_config("bpr_mf"), (fit(0, [1, 1, 1, 1]),), "seed 1: training diverged: nan")
 RESULT = {
     "dataset": "tiny", "test_users": 4, "protocol": "random", "level": 0.95, "seconds": {"total": 3.0},
-    "tracking_uri": "http://mlflow", "run_id": "r1", "experiment": "e1",
+    "tracking_uri": "http://mlflow", "run_id": "r1", "experiment": "e1", "warnings": ["12 users have no test row"],
 }  # fmt: skip
 
 
@@ -292,24 +294,29 @@ def test_where_all_failed_every_row_says_so() -> None:
 
 
 def test_the_table_shows_seeds_errors_and_failures() -> None:
-    result = {**RESULT, "leaderboard": rank([FAILED, POOR, GOOD], EVALUATE)}
-    console = Console(file=io.StringIO(), width=200)
+    result: dict[str, Any] = {**RESULT, "leaderboard": rank([FAILED, POOR, GOOD], EVALUATE)}
+    console = Console(file=io.StringIO(), width=220)
     show(result, console)
     assert isinstance(console.file, io.StringIO)
     for text in (console.file.getvalue(), as_markdown(result)):
         good, poor, burnt = (next(line for line in text.splitlines() if name in line)
                              for name in ("good", "poor", "burnt"))  # fmt: skip
-        assert "1 seed " in good
         assert "0.5000" in good
         assert "±" not in good
         assert "best" in good
-        assert "2 seeds" in poor
+        assert "2.0*" in good
+        assert good.split("|" if "|" in good else None)[-3:] != poor.split("|" if "|" in poor else None)[-3:]
         assert "0.3000 ±0.1000" in poor
         assert "-0.2000 (-0.2000 to -0.2000)" in poor
+        assert p_text(result["leaderboard"][1]["ndcg_at_10_p_value"]) in poor
+        assert "5.5" in poor
+        assert "*" not in poor
+        assert "901" in poor
         assert "5, 9" in poor
         assert "failed" in burnt
         assert "burnt failed: seed 1: training diverged: nan" in text
-        assert "95% interval" in text
+        assert "intervals of 95%" in text
+        assert "look: 12 users have no test row" in text
 
 
 def test_the_csv_holds_every_figure_and_reads_back() -> None:
@@ -319,6 +326,93 @@ def test_the_csv_holds_every_figure_and_reads_back() -> None:
     assert (poor["seeds"], poor["best_epoch"], good["ndcg_at_10_low"]) == ("0 1", "5 9", "")
     assert burnt["error"] == "seed 1: training diverged: nan"
     assert burnt["ndcg_at_10"] == ""
+
+
+def test_the_interval_of_a_model_is_over_its_users_and_holds_its_mean() -> None:
+    rng = np.random.default_rng(1)
+    value_U = rng.random(400)
+    (row,) = rank([Entry("a", make_config("ease"), (fit(0, value_U, np.zeros(400)), fit(1, value_U, np.zeros(400))))],
+                  EvaluateConfig())  # fmt: skip
+    low, high = row["ndcg_at_10_interval"]
+    half = 1.96 * value_U.std() / 20  # two equal seeds are no more users
+    assert (low, high) == pytest.approx((row["ndcg_at_10"] - half, row["ndcg_at_10"] + half), abs=0.15 * half)
+    assert row["hit_at_10_interval"] == [0.0, 0.0]
+
+
+def test_every_difference_has_the_p_value_of_its_own_users() -> None:
+    from scipy.stats import wilcoxon
+
+    rng = np.random.default_rng(2)
+    one_U, other_U = rng.random(60) + 0.1, rng.random(60)
+    rows = rank([Entry(n, make_config("ease"), (fit(0, v, v),)) for n, v in (("a", one_U), ("b", other_U))], EVALUATE)
+    expected = wilcoxon(other_U, one_U, method="approx", correction=False).pvalue
+    assert rows[1]["ndcg_at_10_p_value"] == pytest.approx(expected)
+    assert "ndcg_at_10_p_value" not in rows[0]
+    assert (p_text(0.0004), p_text(0.0496), p_text(1.0)) == ("<.001", ".050", "1.000")
+
+
+def test_the_frontier_by_hand() -> None:
+    points = [(1.0, 0.5), (2.0, 0.5), (2.0, 0.7), (0.5, 0.1), (3.0, 0.6), (9.0, 0.9), (1.0, 0.5)]
+    assert frontier(points) == {0, 2, 3, 5, 6}
+    assert frontier([]) == set()
+
+
+def test_a_model_that_another_beats_in_quality_and_time_is_not_on_the_frontier() -> None:
+    rows = rank([POOR, GOOD, FAILED], EVALUATE)
+    assert [(row.get("rank"), row.get("frontier")) for row in rows] == [(1, True), (2, False), (None, None)]
+    assert (rows[0]["peak_mb"], rows[1]["peak_mb"]) == (900.0, 901.0)
+
+
+def test_the_note_of_a_fit_says_its_place_among_those_that_were_judged() -> None:
+    rows = rank([POOR, GOOD, FAILED], EVALUATE)
+    notes = [row_note(row, {"leaderboard": rows}) for row in rows[:2]]
+    assert notes[0].startswith("Rank 1 of 2: good, NDCG@10 0.5000 (")
+    assert notes[0].endswith("), the best.")
+    assert "Rank 2 of 2: poor, NDCG@10 0.3000 ±0.1000 (" in notes[1]
+    p = p_text(rows[1]["ndcg_at_10_p_value"])
+    assert notes[1].endswith(f", -0.2000 (-0.2000 to -0.2000) to the best, p {p}.")
+
+
+@pytest.mark.parametrize("n", [1, 6, 17])
+def test_names_in_the_picture_cover_neither_each_other_nor_a_mark(n: int) -> None:
+    rng = np.random.default_rng(n)
+    marks = [(300 + float(x), 200 + float(y)) for x, y in rng.random((n, 2)) * (250, 120)]  # crowded
+    sizes = [(float(width), 13.0) for width in rng.integers(30, 110, n)]
+    frame = (60.0, 40.0, 860.0, 480.0)
+    boxes = place_names(marks, sizes, [(x - 2, y - 60, x + 2, y + 60) for x, y in marks], frame)
+    for at, box in enumerate(boxes):
+        assert (box[2] - box[0], box[3] - box[1]) == pytest.approx(sizes[at])
+        assert not [other for other in boxes[:at] if overlap(box, other)]
+        assert not [1 for x, y in marks if box[0] < x < box[2] and box[1] < y < box[3]]
+        assert frame[0] <= box[0] < box[2] <= frame[2]
+        assert frame[1] <= box[1] < box[3] <= frame[3]
+
+
+def test_the_picture_names_every_model_and_is_written_as_png_and_svg() -> None:
+    rows = rank([POOR, GOOD, FAILED], EVALUATE)[:2]
+    rows[1]["train_seconds"] = 0.0  # has no logarithm
+    figure = draw_frontier(rows, RESULT)
+    out = {kind: io.BytesIO() for kind in ("png", "svg")}
+    for kind, file in out.items():
+        figure.savefig(file, format=kind)
+    assert out["png"].getvalue().startswith(b"\x89PNG")
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert {"good", "poor"} <= set(said)
+    assert figure.axes[0].get_xscale() == "log"
+
+
+def test_a_lap_has_its_own_peak() -> None:
+    from flows.clock import MemoryWatch
+
+    with MemoryWatch() as memory:
+        block = np.ones(40_000_000)  # 320 MB
+        memory.begin_lap()
+        high = memory.lap_mb()
+        del block
+        memory.begin_lap()
+        low = memory.lap_mb()
+    assert high - low > 250
+    assert memory.peak_mb >= high
 
 
 # the command
@@ -423,7 +517,8 @@ def test_mlflow_shows_the_fits_below_the_comparison(first: dict[str, Any], clien
     parent, below = client.get_run(first["run_id"]), children(client, first["run_id"])
     assert (parent.info.run_name, parent.info.status) == ("compare 2 models", "FINISHED")
     assert parent.data.params["models"] == "bpr_mf, popularity"
-    assert {"leaderboard.csv", "leaderboard.md"} == {file.path for file in client.list_artifacts(first["run_id"])}
+    files = {file.path for file in client.list_artifacts(first["run_id"])}
+    assert files == {"leaderboard.csv", "leaderboard.md", "frontier.png", "frontier.svg"}
     board = pd.read_csv(client.download_artifacts(first["run_id"], "leaderboard.csv"))
     rows = first["leaderboard"]
     assert board["ndcg_at_10"].tolist() == pytest.approx([row["ndcg_at_10"] for row in rows])
@@ -435,6 +530,27 @@ def test_mlflow_shows_the_fits_below_the_comparison(first: dict[str, Any], clien
     assert {run.data.tags["test_fingerprint"] for run in below.values()} == {first["test_fingerprint"]}
     store = parent.data.tags["store"]  # by which the next start finds what a kill has left running
     assert {run.data.tags["store"] for run in below.values()} == {store}
+
+
+def test_mlflow_can_be_sorted_and_the_parent_has_the_best(first: dict[str, Any], client: MlflowClient) -> None:
+    rows = {row["model"]: row for row in first["leaderboard"]}
+    best = first["leaderboard"][0]
+    parent = client.get_run(first["run_id"])
+    assert parent.data.tags["best_model"] == best["model"]
+    assert parent.data.metrics["test/ndcg_at_10"] == best["ndcg_at_10"]
+    assert parent.data.metrics["test/hit_at_10"] == best["hit_at_10"]
+    query = f"tags.`mlflow.parentRunId` = '{first['run_id']}'"
+    found = client.search_runs([parent.info.experiment_id], query, order_by=["metrics.`test/ndcg_at_10` DESC"])
+    values = [run.data.metrics["test/ndcg_at_10"] for run in found]
+    assert values == sorted(values, reverse=True)
+    for run in found:
+        row = rows[run.data.tags["label"]]
+        assert run.data.tags["rank"] == str(row["rank"])
+        assert run.data.tags["model"] == row["name"]
+        assert int(run.data.tags["seed"]) in row["seeds"]
+        assert run.data.tags["mlflow.note.content"].startswith(f"Rank {row['rank']} of 2: {row['model']}, ")
+        assert run.data.metrics["peak_mb"] <= row["peak_mb"]
+        assert row["peak_mb"] > 100
 
 
 def test_each_fit_is_logged_as_a_night_would(first: dict[str, Any], client: MlflowClient) -> None:
@@ -460,7 +576,7 @@ def test_each_fit_is_logged_as_a_night_would(first: dict[str, Any], client: Mlfl
 def test_a_line_is_said_as_each_fit_is_done_and_then_the_board(ran: Ran) -> None:
     done = [line.split(": NDCG@10")[0] for line in ran.err.splitlines() if ": NDCG@10" in line]
     assert done == ["bpr_mf, seed 1", "bpr_mf, seed 2", "popularity, seed 1"]
-    assert "2 seeds" in ran.out
+    assert "standard error over seeds" in ran.out
     assert "trained before" not in ran.err
 
 
@@ -495,6 +611,7 @@ def test_what_was_computed_before_is_found(first: dict[str, Any], partly: Ran, c
     before = next(row for row in first["leaderboard"] if row["model"] == "bpr_mf")
     assert (row["cached"], before["cached"]) == ([True], [False, False])
     assert (row["per_user"], row["best_epoch"]) == (before["per_user"][:1], before["best_epoch"][:1])
+    assert row["peak_mb"] is None  # it was not trained now
     run = children(client, partly.result["run_id"])["bpr_mf (init_std=0.03) seed 1"]
     assert [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3, 4]
 

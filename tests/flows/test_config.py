@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from flows.config import PipelineConfig, Settings
-from flows.contest import hold
+from flows.contest import fit
 from models.fitting.config import SamplingConfig
 from models.fitting.history import HistoryModelConfig
 from models.registry import MODELS, make_config, model_class
@@ -61,13 +61,13 @@ def test_a_night_trains_with_its_sampling_and_its_history_length() -> None:
 
     told: list[Any] = []
     own = config(sample={"negatives": 3, "history_length": 7}, trainer={"seed": 5})
-    night: Any = SimpleNamespace(config=own, store="store", step=step, callbacks="callbacks")
+    night: Any = SimpleNamespace(config=own, store="store", step=step, configuration="c")
     with pytest.raises(Stopped):
-        hold(night, "samples")  # type: ignore[arg-type]
+        fit(night, "samples", None, own.trainer, "callbacks")  # type: ignore[arg-type]
     drawn = SamplingConfig(negatives=3)
     assert told == [
         ["sample", "store", "samples", own.model, drawn, 5],
-        ["train", "store", "samples with windows", own.model, own.trainer, drawn, 7, "callbacks"],
+        ["train", "store", "samples with windows", own.model, own.trainer, drawn, 7, "callbacks", None],
     ]
 
 
@@ -129,7 +129,7 @@ def test_the_protocol_follows_the_source_and_the_files(sections: dict[str, objec
         {"model": {"name": "no_such_model"}},
         {"model": {"name": "popularity", "dim": 3}},
         {"experimant": "x"},
-        {"gate": {"tolerance": -1}},
+        {"gate": {"margin": -1}},
         {"gate": {"level": 1}},
         {"evaluate": {"cutoffs": []}},
         {"evaluate": {"cutoffs": [0]}},

@@ -157,13 +157,26 @@ def test_a_misspelt_flag_names_the_nearest(word: str, name: str, near: str) -> N
     assert near in error.hint
 
 
-@pytest.mark.parametrize(("command", "name"), sorted(POSITIONAL.items()))
-def test_what_a_command_needs_is_asked_for_and_has_no_default(command: str, name: str) -> None:
+@pytest.mark.parametrize(("command", "names"), sorted(POSITIONAL.items()))
+def test_what_a_command_needs_is_asked_for_and_has_no_default(command: str, names: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
         read_options({}, None, command)
-    assert caught.value.message == f"encore {command} needs a {name}"
-    assert caught.value.hint == f"write encore {command} {name.upper()}"
-    assert {option: default for option, default, _ in options_of(command)}[name] == ""
+    assert caught.value.message == f"encore {command} needs a {names[0]}"
+    assert caught.value.hint == f"write encore {command} {' '.join(names).upper()}"
+    defaults = {option: default for option, default, _ in options_of(command)}
+    assert [defaults[name] for name in names] == [""] * len(names)
+
+
+def test_several_words_without_dashes_are_taken_in_order() -> None:
+    assert parse(["3", "--write=x.html", "4"], ("one", "other")) == {"one": "3", "write": "x.html", "other": "4"}
+    with pytest.raises(ConfigError, match="unexpected argument '5'"):
+        parse(["3", "4", "5"], ("one", "other"))
+
+
+def test_an_option_that_must_be_given_is_asked_for() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_options({"version": "3"}, None, "promote")
+    assert caught.value.message == "encore promote needs --reason"
 
 
 def test_a_limit_that_a_suite_would_silence_is_refused(tmp_path: Path) -> None:
@@ -253,7 +266,7 @@ def test_help_shows_every_field_once_and_every_models_own() -> None:
         assert all(any(f"{option}.".startswith(f"{field}.") for option in shown) for field in own)
     others = [name for name in shown if not name.startswith("model.")]
     assert len(others) == len(set(others))
-    assert {"ingest.source", "split.protocol", "gate.tolerance", "experiment", "data_dir", "as_of"} <= set(others)
+    assert {"ingest.source", "split.protocol", "gate.margin", "experiment", "data_dir", "as_of"} <= set(others)
     assert all(text for _, _, text in fields(PipelineConfig))
 
 

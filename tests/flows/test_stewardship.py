@@ -66,7 +66,7 @@ def shop(root: Path) -> Settings:
         tracked.log_text(PAGE, "card.html")
         tracked.log_text("<main>nobody</main>", "validation.html")
         tracked.finish("FAILED", f"Failed: a.csv: 1 row breaks it (row 3: user_id='{WHO}')")
-    registry.crown(tracked, "encore-d", version)
+    registry.crown(tracked.tracking_uri, "encore-d", version)
     lists = recommend_champion(store, whole, version, "run=1", RecommendConfig(k=3))
     publish.fn(store, "d", lists)
     return settings

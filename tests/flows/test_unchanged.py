@@ -8,7 +8,7 @@ import pytest
 
 from flows.config import PipelineConfig, Settings
 from flows.summary import _verdict
-from flows.unchanged import find_unchanged, night_key, remember, skipped
+from flows.unchanged import find_unchanged, night_key, remember, skip_unchanged, skipped
 from tasks.ingest.sources.base import SourceFile
 from tasks.store.refs import ChampionRef
 from tasks.store.store import Store
@@ -85,6 +85,32 @@ def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(
     assert found(store, elsewhere, monkeypatch, "2") is None
     store.path("recommendations/run=r/recommendations.parquet").unlink()
     assert found(store, settings, monkeypatch, "2") is None
+
+
+@pytest.mark.parametrize("told", [[], ["the alias `champion` was moved in MLflow: version 1 is the champion"]])
+def test_what_was_done_by_hand_is_put_right_before_a_night_is_skipped(
+    told: list[str], store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found(store, settings, monkeypatch, "2") is not None
+
+    def put_right(dataset: str, name: str, settings: Settings) -> list[str]:
+        """Version 1 is the champion afterwards."""
+        if told:
+            found(store, settings, monkeypatch, "1")
+        return told
+
+    monkeypatch.setattr("flows.keeper.put_right", put_right)
+    result = skip_unchanged(store, CONFIG, settings, "key", 0.0)
+    assert result is not None
+    assert result["unchanged"]
+    assert result["model"]["champion"] == ("1" if told else "2")
+    assert result["warnings"] == ["look at this", *told]
+
+
+def test_a_night_that_has_something_to_do_is_not_skipped(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert skip_unchanged(store, CONFIG, settings, "another key", 0.0) is None
 
 
 def later(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.ranking.bootstrap import bootstrap_mean, paired_bootstrap
+from models.ranking.bootstrap import STEPS, _in_steps, bootstrap_mean, paired_bootstrap, resampled_means
 
 
 @pytest.mark.parametrize("kind", ["few values", "many values"])
@@ -42,3 +42,24 @@ def test_equal_seeds_give_equal_intervals_and_bad_values_are_refused() -> None:
     for bad_U in (np.array([]), np.array([1.0, np.nan])):
         with pytest.raises(ValueError, match=r"no users|not finite"):
             bootstrap_mean(bad_U, seed=0)
+
+
+def test_many_users_with_many_values_are_drawn_in_steps() -> None:
+    value_U = np.random.default_rng(0).normal(0.3, 1, 50_000)
+    mean_S = resampled_means(value_U, 0, 3000)
+    assert mean_S.mean() == pytest.approx(value_U.mean(), abs=4 / np.sqrt(50_000 * 3000))
+    assert mean_S.std() == pytest.approx(value_U.std() / np.sqrt(50_000), rel=0.05)
+    value_V, count_V = _in_steps(*np.unique(value_U, return_counts=True))
+    assert len(value_V) <= STEPS
+    assert count_V.sum() == 50_000
+    assert value_V @ count_V / 50_000 == pytest.approx(value_U.mean(), rel=1e-12)
+    width = np.ptp(value_U) / STEPS
+    assert (np.diff(value_V) > 0).all()
+    variance = ((value_V - value_U.mean()) ** 2 @ count_V) / 50_000
+    assert 0 <= value_U.var() - variance < width**2 / 12 * 1.05
+
+
+def test_few_values_are_kept_as_they_are() -> None:
+    value_V, count_V = np.array([0.0, 0.5, 1.0]), np.array([50_000, 10, 1])
+    for kept, given in zip(_in_steps(value_V, count_V), (value_V, count_V), strict=True):
+        assert kept is given

@@ -1,9 +1,10 @@
-"""Metrics worked out by hand, and against ranx (Bassani, ECIR 2022)."""
+"""Metrics worked out by hand, and against scikit-learn and ranx (Bassani, ECIR 2022)."""
 
 from math import log2
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from models.base import Ragged
 from models.ranking.metrics import (
@@ -82,6 +83,19 @@ def test_agrees_with_a_slow_oracle() -> None:
                 "mrr": 1 / places[0] if places else 0.0,
             }
             assert {name: ours[f"{name}_at_{k}"][user] for name in METRICS} == pytest.approx(expected)
+
+
+def test_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    score_UI, is_relevant_UI = rng.normal(size=(40, 30)), rng.random((40, 30)) < 0.2
+    is_relevant_UI[:, 0] = True
+    items_UN = np.argsort(-score_UI, axis=1)
+    hit_UN = np.take_along_axis(is_relevant_UI, items_UN, axis=1)
+    ours = all_metrics(hit_UN, is_relevant_UI.sum(axis=1), [5, 10, 30])
+    for k in (5, 10, 30):
+        assert ours[f"ndcg_at_{k}"].mean() == pytest.approx(ndcg_score(is_relevant_UI, score_UI, k=k)), k
+    theirs = [average_precision_score(*user) for user in zip(is_relevant_UI, score_UI, strict=True)]
+    assert ours["map_at_30"] == pytest.approx(theirs)
 
 
 @pytest.mark.slow

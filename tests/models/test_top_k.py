@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from models.base import FitSession, Query, Ragged, Recommender, TrainingData
 from models.config import ModelConfig
+from models.ranking import top_k as ranking
 from models.ranking.top_k import rank_candidates, recommend, top_k
 from tests.factories import random_log
 
@@ -44,20 +45,45 @@ def oracle(scores: list[float], allowed: list[int], k: int) -> list[int]:
     return best + [-1] * (k - len(best))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 300), st.integers(1, 5), st.integers(1, 50))
-def test_agrees_with_sorting(seed: int, k: int, n_items: int, n_values: int, n_users: int) -> None:
-    rng = np.random.default_rng(seed)
-    # Few distinct values: most comparisons are ties.
-    score_UI = rng.integers(-n_values, n_values, size=(n_users, n_items)).astype(np.float32)
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 3000), st.integers(1, 5), st.booleans())
+def test_agrees_with_sorting(seed: int, k: int, n_items: int, n_values: int, few: bool) -> None:
+    rng, n_users = np.random.default_rng(seed), 8
+    score_UI = rng.standard_normal((n_users, n_items)).astype(np.float32)
+    if few:  # most comparisons are ties, and a zero may have either sign
+        score_UI = rng.integers(-n_values, n_values, size=(n_users, n_items)) * np.float32(-0.5)
     score_UI[rng.random(score_UI.shape) < 0.05] = -np.inf
-    seen = random_log(n_users, n_items, int(rng.integers(0, n_users * n_items + 1)), seed).histories.as_sets()
+    score_UI[rng.random(score_UI.shape) < 0.001] = np.inf
+    score_UI[: n_users // 2].sort()  # the worst order for a list that is filled from the front
+    seen = random_log(n_users, n_items, int(rng.integers(0, n_users * n_items + 1)), seed).histories
+    if n_values == 1:  # they have seen what they would like best
+        seen = Ragged(np.arange(n_users + 1) * k, np.argsort(-score_UI)[:, :k].astype(np.int32).ravel())
+        seen = seen if n_items >= k else Ragged.empty(n_users)
+    seen = seen.as_sets()
     items_UK, top_UK = top_k(score_UI, seen, k)
     for user in range(n_users):
         allowed = sorted(set(range(n_items)) - set(seen.row(user).tolist()))
         expected = oracle(score_UI[user].tolist(), allowed, k)
         assert items_UK[user].tolist() == expected
         assert top_UK[user].tolist() == [score_UI[user, item] if item >= 0 else -np.inf for item in expected]
+
+
+def test_what_is_seen_is_no_measure_for_the_rest() -> None:
+    score_UI = np.zeros((1, 1000), dtype=np.float32)
+    score_UI[0, [0, 1, 70, 999]] = 8, 9, 5, 4
+    seen = Ragged(np.array([0, 2]), np.array([0, 1], dtype=np.int32))
+    assert top_k(score_UI, seen, 3)[0].tolist() == [[70, 999, 2]]
+
+
+def test_a_zero_with_a_sign_is_as_good_as_one_without() -> None:
+    score_UI = np.zeros((1, 1280), dtype=np.float32)
+    score_UI[0, :64] = -0.0
+    assert top_k(score_UI, None, 3)[0].tolist() == [[0, 1, 2]]
+
+
+def test_seen_items_that_the_scores_do_not_have_mask_nothing() -> None:
+    seen = Ragged(np.array([0, 4]), np.array([-70, -1, 130, 2**31 - 1], dtype=np.int32))
+    assert top_k(np.arange(130, dtype=np.float32)[None, :], seen, 2)[0].tolist() == [[129, 128]]
 
 
 def test_ties_go_to_the_lower_index_and_missing_places_are_marked() -> None:
@@ -68,13 +94,19 @@ def test_ties_go_to_the_lower_index_and_missing_places_are_marked() -> None:
     assert top_UK.tolist() == [[2, 1, 1, -np.inf]]
 
 
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("at", [0, 63, 64, 150])
-def test_nan_is_an_error(at: int) -> None:
+def test_nan_is_an_error_but_of_a_seen_item(at: int, sign: int) -> None:
     score_UI = np.zeros((3, 151), dtype=np.float32)
-    score_UI[:, 0] = 9  # the list is full of better ones when the NaN comes
-    score_UI[1, at] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    score_UI[:, 1] = 9  # the list is full of better ones when the NaN comes
+    score_UI[1, at] = np.copysign(np.float32(np.nan), sign)
+    with pytest.raises(ValueError, match="1 of 3 users have NaN"):
         top_k(score_UI, None, 1)
+    seen = Ragged(np.array([0, 0, 1, 1]), np.array([at], dtype=np.int32))
+    assert top_k(score_UI, seen, 1)[0].tolist() == [[1]] * 3
+    score_UI[1, 2] = score_UI[1, at]
+    with pytest.raises(ValueError, match="1 of 3 users have NaN"):
+        top_k(score_UI, seen, 1)
 
 
 def test_wrong_arguments_are_named() -> None:
@@ -96,6 +128,17 @@ def test_blocks_change_nothing(block: int | None) -> None:
     assert np.array_equal(items_UK, expected[0])
     assert np.array_equal(top_UK, expected[1])
     assert block is None or model.largest_block <= block
+
+
+@pytest.mark.parametrize(("n_items", "largest"), [(10, 100), (333, 3), (2000, 1), (3000, 2)])
+def test_scores_of_all_users_never_stand_in_memory(n_items: int, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("BLOCK_SCORES", 1000), ("MANY_ITEMS", 2500), ("BLOCK_USERS", 2)):
+        monkeypatch.setattr(ranking, name, small)
+    model = Fixed(np.zeros((1, n_items)))
+    users_U = np.zeros(205, dtype=np.int64)
+    items_UK, _ = recommend(model, Query(users_U, Ragged.empty(205)), None, 1)
+    assert items_UK.tolist() == [[0]] * 205
+    assert model.largest_block == largest
 
 
 def test_candidates_are_ranked_by_score_then_index_and_unknown_ones_last() -> None:

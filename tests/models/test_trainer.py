@@ -291,20 +291,20 @@ class Numbers(GradientModel):
         self.table = nn.Embedding(3, 2)
         self.other = nn.Parameter(torch.zeros(2, 2))
         self.gradient = gradient
-        self.rows: list[list[tuple[int, int]]] = []
+        self.taken: list[list[tuple[int, int]]] = []
 
     @classmethod
     def build(cls, config: object, data: TrainingData) -> "Numbers":
         return cls()
 
     def initialise(self, seed: int) -> None:
-        self.rows.clear()
+        self.taken.clear()
         with torch.no_grad():
             self.table.weight.copy_(torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]))
             self.other.copy_(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
 
     def loss(self, batch: PairBatch) -> torch.Tensor:
-        self.rows.append(list(zip(batch.users_B.tolist(), batch.positives_B.tolist(), strict=True)))
+        self.taken.append(list(zip(batch.users_B.tolist(), batch.positives_B.tolist(), strict=True)))
         slope = self.gradient * (self.other[0, 0] - self.other[0, 0].detach() + self.table.weight.sum())
         return 1 + slope - slope.detach()
 
@@ -429,7 +429,7 @@ def test_a_fit_that_ran_out_of_patience_has_a_checkpoint_of_its_last_epoch(tmp_p
 @pytest.mark.parametrize(("steps", "sizes"), [(1, [2]), (2, [2, 2]), (3, [2, 2, 1]), (5, [2, 2, 1, 2, 2])])
 def test_an_epoch_has_exactly_as_many_steps_as_asked(steps: int, sizes: list[int]) -> None:
     model, session = numbers(steps_per_epoch=steps, epochs=2)
-    assert [len(rows) for rows in model.rows] == sizes * 2
+    assert [len(rows) for rows in model.taken] == sizes * 2
     assert [epoch.samples for epoch in session.history] == [sum(sizes)] * 2
     assert [epoch.loss for epoch in session.history] == [1, 1]  # each row's is 1, in a batch that is not full too
 
@@ -438,7 +438,7 @@ def test_steps_beyond_a_pass_see_every_row_again_in_another_order() -> None:
     data = random_log(20, 30, 200, seed=0)
     model = Numbers()
     model.fit(data, session_of("adam", steps_per_epoch=8, batch_size=50, epochs=1))
-    first, second = ([row for rows in part for row in rows] for part in (model.rows[:4], model.rows[4:]))
+    first, second = ([row for rows in part for row in rows] for part in (model.taken[:4], model.taken[4:]))
     assert first != second
     assert (
         sorted(first)
@@ -450,7 +450,7 @@ def test_steps_beyond_a_pass_see_every_row_again_in_another_order() -> None:
 def test_a_part_of_a_pass_is_another_part_each_epoch() -> None:
     model = Numbers()
     model.fit(random_log(20, 30, 200, seed=0), session_of("adam", steps_per_epoch=1, batch_size=50, epochs=2))
-    first, second = model.rows
+    first, second = model.taken
     assert sorted(first) != sorted(second)
 
 

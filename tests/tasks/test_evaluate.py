@@ -1,8 +1,6 @@
-"""Scores of models, and of the champion beside them, against slow and obviously right ones."""
+"""Scores of models against slow and obviously right ones."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
+import re
 from math import log2
 from pathlib import Path
 
@@ -11,53 +9,24 @@ import pyarrow as pa
 import pytest
 
 from models.base import Ragged
-from models.bundle import Bundle, Strangers
-from models.fitting.config import TrainerConfig
-from models.ids import IdMap
-from models.registry import make_config
+from models.bundle import Bundle
+from models.ranking.genres import Genres
+from tasks.evaluate.beyond import Catalogue, read_genres
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.logic import Evaluation, evaluate_bundle, evaluate_champion, fair_rows, intervals
-from tasks.evaluate.task import evaluate, evaluate_beside
+from tasks.evaluate.logic import Evaluation, evaluate_bundle, fitted_test_rows, intervals
+from tasks.evaluate.task import evaluate
 from tasks.judging import Judges, make_judges
-from tasks.sample.task import sample
 from tasks.schema import CANDIDATES
-from tasks.split.config import SplitConfig
-from tasks.split.task import split
-from tasks.store.refs import ChampionRef, SampleRefs, TrainedRef
 from tasks.store.store import Store
-from tasks.train.task import train
-from tests.factories import FixedScores, make_bundle, make_snapshot, tiny_log
+from tests.tasks.judged import TEST, TONIGHT, bundle_of, catalogue, night, rows_of
 
 CUTOFFS = (1, 2, 3)
-
-
-def rows_of(*rows: tuple[str, str, int, int]) -> pa.Table:
-    names = ("user_id", "item_id", "user_idx", "item_idx")
-    types = (pa.string(), pa.string(), pa.int32(), pa.int32())
-    return pa.table(
-        {n: pa.array([row[k] for row in rows], t) for k, (n, t) in enumerate(zip(names, types, strict=True))}
-    )
-
-
-def bundle_of(score_UI: object, fitted: list[list[int]], users: list[object], items: list[object]) -> Bundle:
-    offsets_U1 = np.cumsum([0, *map(len, fitted)]).astype(np.int64)
-    known = Ragged(offsets_U1, np.array([item for one in fitted for item in one], dtype=np.int32))
-    return Bundle(
-        "tiny", FixedScores(np.asarray(score_UI)), IdMap(np.array(users)), IdMap(np.array(items)), known, known
-    )
-
-
-# Tonight's world: users a b, items i0..i3; a had i0 and i1, b had i2. Fitted counts: i0 1, i1 1, i2 1, i3 0.
-TONIGHT = bundle_of([[9, 8, 1, 2], [1, 2, 9, 3]], [[0, 1], [2]], ["a", "b"], ["i0", "i1", "i2", "i3"])
-TEST = make_judges(
-    rows_of(("a", "i2", 0, 2), ("b", "i1", 1, 1), ("b", "i9", 1, -1), ("c", "i1", -1, 1)), TONIGHT.fitted, False
-)
 
 
 def test_full_ranking_by_hand() -> None:
     # a is left with i3 (2), i2 (1): hit in place 2. b with i3 (3), i1 (2), i0 (1): hit in place 2, of two relevant.
     # c is a stranger: by popularity i0, i1 (equal counts, catalogue order): hit in place 2.
-    made = evaluate_bundle(TONIGHT, TEST, None, TONIGHT.fitted, CUTOFFS)
+    made = evaluate_bundle(TONIGHT, TEST, None, catalogue(TONIGHT), CUTOFFS)
     second = 1 / log2(3)
     assert made.per_user["test"]["ndcg_at_1"].tolist() == [0, 0, 0]
     assert made.per_user["test"]["ndcg_at_3"] == pytest.approx([second, second / (1 + second), second])
@@ -65,6 +34,90 @@ def test_full_ranking_by_hand() -> None:
     assert made.means()["test/hit_at_2"] == 1
     assert made.means()["test/recall_at_3"] == pytest.approx(5 / 6)
     assert made.curves["recall"] == pytest.approx([0, 5 / 6, 5 / 6])
+
+
+def test_auc_is_averaged_over_users_and_over_their_rows() -> None:
+    made = evaluate_bundle(TONIGHT, TEST, None, catalogue(TONIGHT), CUTOFFS)
+    # a: i2 is below i3, the only negative. b: i1 is above i0 and below i3, and i9, which is unknown, below both.
+    # c, by popularity: i1 is level with i0 and i2 and above i3.
+    auc_U = np.array([0, 1 / 4, (1 / 2 + 1 / 2 + 1) / 3])
+    assert made.per_user["test"]["auc"] == pytest.approx(auc_U)
+    assert made.means()["test/auc"] == pytest.approx(auc_U.mean())
+    assert made.means()["test/gauc"] == pytest.approx(auc_U @ [1, 2, 1] / 4)  # b has two test rows
+    assert "test/gauc" not in made.per_user["test"]
+    (low, high), (low_g, high_g) = (intervals(made, EvaluateConfig())[f"test/{name}"] for name in ("auc", "gauc"))
+    assert low < auc_U.mean() < high
+    assert low_g < made.means()["test/gauc"] < high_g
+
+
+def test_what_no_user_has_is_left_out() -> None:
+    # a is asked for all that a has not seen: there are no negatives
+    everything = make_judges(rows_of(("a", "i2", 0, 2), ("a", "i3", 0, 3)), TONIGHT.fitted, False)
+    made = evaluate_bundle(TONIGHT, everything, None, catalogue(TONIGHT), (10,))
+    assert made.means().keys() == intervals(made, EvaluateConfig()).keys()
+    assert made.means()["test/ndcg_at_10"] == 1
+    assert not {"test/auc", "test/gauc"} & made.means().keys()
+    assert made.curves.keys() == {"ndcg", "recall", "precision_recall"}
+    nobody = evaluate_bundle(TONIGHT, make_judges(rows_of(), TONIGHT.fitted, False), None, catalogue(TONIGHT), (10,))
+    assert (nobody.means(), nobody.beyond) == ({}, {"test": {}})
+    assert nobody.curves == {"ndcg": [], "recall": []}
+
+
+def test_curves_of_the_whole_catalogue() -> None:
+    curves = evaluate_bundle(TONIGHT, TEST, None, catalogue(TONIGHT), CUTOFFS).curves
+    assert curves["precision_recall"]["cutoffs"] == [1, 2, 4]
+    # each of the three users has one hit, in place 2, and b another row that nobody could find
+    assert curves["precision_recall"]["recall"] == pytest.approx([0, 5 / 6, 5 / 6])
+    assert curves["precision_recall"]["precision"] == pytest.approx([0, 1 / 2, 1 / 4])
+    roc = dict(zip(curves["roc"]["negatives"], curves["roc"]["relevant"], strict=True))
+    # a: after the last negative. b: half after one of two, half at the end. c: evenly over two of three.
+    assert roc[0.5] == pytest.approx((0 + 1 / 2 + 3 / 4) / 3)
+    assert (roc[0.0], roc[1.0]) == (0, 1)
+
+
+def test_what_lists_are_like_by_hand() -> None:
+    # lists: a i3 i2, b i3 i1 i0, c i0 i1 i2; i0, i1 and i2 have one of two users each. Genres: i0 A, i1 A, i2 B.
+    genres = Genres(Ragged(np.array([0, 1, 2, 3, 3]), np.array([0, 0, 1], dtype=np.int32)), 2)
+    made = evaluate_bundle(TONIGHT, TEST, None, Catalogue(TONIGHT.fitted, 4, genres), CUTOFFS).beyond["test"]
+    assert made == pytest.approx(
+        {
+            "coverage_at_10": 1,
+            "novelty_at_10": 1,  # one bit; what nobody has counts like what one has
+            "popularity_at_10": (1 / 4 + 1 / 3 + 1 / 2) / 3,
+            "gini_at_10": 0,
+            "diversity_at_10": (0 + 2 / 3) / 2,  # of a's list only one has genres
+            # a had A and is shown B, b had B and is shown A, c had nothing
+            "miscalibration_at_10": -np.log(0.01),
+        },
+        rel=1e-6,
+    )
+    assert len(evaluate_bundle(TONIGHT, TEST, None, catalogue(TONIGHT), CUTOFFS).beyond["test"]) == 4
+
+
+def test_only_ten_places_count_for_what_lists_are_like() -> None:
+    bundle = bundle_of([np.arange(30)[::-1]], [[29]], ["u"], [f"i{n:02}" for n in range(30)])
+    test = make_judges(rows_of(("u", "i03", 0, 3)), bundle.fitted, False)
+    assert evaluate_bundle(bundle, test, None, catalogue(bundle), (20,)).beyond["test"]["coverage_at_10"] == 1 / 3
+
+
+def test_genres_are_read_from_the_items_table() -> None:
+    texts = ["Drama|Comedy", None, " Comedy ", "", "War||Drama|War"]
+    found = read_genres(pa.table({"item_id": range(5), "genres": texts}))
+    assert found is not None
+    assert found.size == 3
+    drama, comedy, war = 0, 1, 2  # in the order of their first item
+    assert [found.of_I.row(item).tolist() for item in range(5)] == [[drama, comedy], [], [comedy], [], [drama, war]]
+    assert read_genres(pa.table({"item_id": range(5)})) is None
+    assert read_genres(pa.table({"item_id": [1], "genres": pa.array([None], pa.string())})) is None
+
+
+def test_test_rows_that_were_fitted_are_counted_and_repeats_are_not() -> None:
+    # the model was fitted on a's i0 and i1 and b's i2; before the test a had i1 and b i2
+    known = Ragged(np.array([0, 1, 2]), np.array([1, 2], dtype=np.int32))
+    rows = rows_of(("a", "i0", 0, 0), ("a", "i1", 0, 1), ("a", "i2", 0, 2), ("b", "i2", 1, 2), ("c", "i0", -1, 0))
+    assert fitted_test_rows(TONIGHT, make_judges(rows, known, True)) == 1
+    assert fitted_test_rows(TONIGHT, make_judges(rows, Ragged.empty(2), True)) == 3
+    assert fitted_test_rows(TONIGHT, TEST) == 0
 
 
 def test_sampled_candidates_agree_with_a_slow_oracle() -> None:
@@ -90,7 +143,7 @@ def test_sampled_candidates_agree_with_a_slow_oracle() -> None:
         [pa.array(column).cast(field.type) for column, field in zip(columns, CANDIDATES, strict=True)],
         schema=CANDIDATES,
     )
-    made = evaluate_bundle(bundle, anyone(bundle), candidates, bundle.fitted, (5,))
+    made = evaluate_bundle(bundle, anyone(bundle), candidates, catalogue(bundle), (5,))
     assert made.users["sampled"].user_ids.tolist() == [f"u{n:02d}" for n in range(n_users)]
     assert made.per_user["sampled"]["ndcg_at_5"] == pytest.approx(expected)
     assert (made.users["sampled"].n_relevant_U == 3).all()
@@ -98,78 +151,6 @@ def test_sampled_candidates_agree_with_a_slow_oracle() -> None:
 
 def anyone(bundle: Bundle) -> Judges:
     return make_judges(rows_of(("u00", "i00", 0, 0)), bundle.fitted, True)
-
-
-@pytest.mark.parametrize("kind", ["int", "user-"])
-@pytest.mark.parametrize("name", ["popularity", "bpr_mf"])
-@pytest.mark.parametrize("keeps_repeats", [False, True])
-def test_a_champion_is_judged_like_a_bundle(name: str, kind: str, keeps_repeats: bool) -> None:
-    bundle = make_bundle(name, kind, history_length=3)
-    users, items = bundle.users.ids_N.astype(str), bundle.items.ids_N.astype(str)
-    rng = np.random.default_rng(1)
-    rows = [
-        (users[u], items[i], int(u), int(i))
-        for u, i in zip(rng.integers(24, size=40), rng.integers(20, size=40), strict=True)
-    ]
-    rows += [("99999", items[3], -1, 3), (users[4], "88888", 4, -1)]
-    test = make_judges(rows_of(*rows), bundle.fitted, keeps_repeats)
-    ours = evaluate_bundle(bundle, test, None, bundle.fitted, CUTOFFS).per_user["test"]
-    theirs = evaluate_champion(bundle, test, bundle.items, CUTOFFS)
-    assert ours.keys() == theirs.keys()
-    for metric in ours:
-        assert np.array_equal(ours[metric], theirs[metric]), metric
-
-
-@pytest.mark.parametrize("keeps_repeats", [False, True])
-def test_what_a_bundle_knows_of_strangers_never_judges_it(keeps_repeats: bool) -> None:
-    plain = make_bundle("item_knn", "user-")
-    users, items = plain.users.ids_N, plain.items.ids_N
-    rows = [(users[4], items[7], 4, 7), ("late", items[3], -1, 3), ("late", items[5], -1, 5)]
-    test = make_judges(rows_of(*rows), plain.fitted, keeps_repeats)
-    its_own_rows = Ragged(np.array([0, 2]), np.array([3, 5], dtype=np.int32))
-    bundle = replace(plain, strangers=Strangers(IdMap(np.array(["late"])), its_own_rows, {}))
-    assert bundle.recommend(["late"], 5)[2].tolist() == ["fold-in"]  # it would tell
-    for one in (bundle, plain):
-        made = evaluate_bundle(one, test, None, one.fitted, CUTOFFS)
-        assert [row["bucket"] for row in made.segments["reason"]] == ["model", "fallback"]
-        ours, theirs = made.per_user["test"], evaluate_champion(one, test, one.items, CUTOFFS)
-        expected = evaluate_bundle(plain, test, None, plain.fitted, CUTOFFS).per_user["test"]
-        for metric in expected:
-            assert np.array_equal(ours[metric], expected[metric]), metric
-            assert np.array_equal(theirs[metric], expected[metric]), metric
-
-
-# The champion knows users b c and items i1 i2 i7 i9; it likes i7 best, then i9, i2, i1 for everyone.
-CHAMPION = bundle_of([[1, 2, 9, 8], [1, 2, 9, 8]], [[1], [0, 2]], ["b", "c"], ["i1", "i2", "i7", "i9"])
-
-
-def test_a_champion_of_another_catalogue_by_hand() -> None:
-    made = evaluate_champion(CHAMPION, TEST, TONIGHT.items, (1, 2, 3))
-    # a, unknown to it: its fallback by popularity is i1 i2 i7 (one row each), i9, but a had i1 tonight: i2 comes first.
-    # b had i2: i7, i9, i1, of which i9 (new to tonight's catalogue) and i1 are relevant, in places 2 and 3.
-    # c had nothing by tonight's log: i7, i9, i2, i1 - no hit among three.
-    gain = [1 / log2(place + 1) for place in (1, 2, 3)]
-    assert made["ndcg_at_3"] == pytest.approx([1, (gain[1] + gain[2]) / (gain[0] + gain[1]), 0])
-    assert made["hit_at_1"].tolist() == [1, 0, 0]
-
-
-def test_items_unknown_to_the_champion_are_last_for_it() -> None:
-    test = make_judges(rows_of(("b", "i3", 1, 3)), TONIGHT.fitted, False)
-    assert evaluate_champion(CHAMPION, test, TONIGHT.items, (4,))["hit_at_4"].tolist() == [0]
-
-
-def test_rows_that_the_champion_was_fitted_on_cannot_judge_it() -> None:
-    test = make_judges(
-        rows_of(("b", "i2", 1, 2), ("b", "i1", 1, 1), ("c", "i1", -1, 1), ("c", "i3", -1, 3), ("a", "i2", 0, 2)),
-        TONIGHT.fitted,
-        True,
-    )
-    kept = fair_rows(CHAMPION, test)
-    assert sorted(zip(kept["user_id"].to_pylist(), kept["item_id"].to_pylist(), strict=True)) == [
-        ("a", "i2"),
-        ("b", "i1"),
-        ("c", "i3"),
-    ]
 
 
 def test_intervals_hold_the_mean_and_are_the_same_every_time() -> None:
@@ -188,28 +169,27 @@ def test_ten_is_always_among_the_cutoffs(given: object, cutoffs: tuple[int, ...]
     assert EvaluateConfig(cutoffs=given).all_cutoffs == cutoffs
 
 
-# the steps, on a stored night
+# the step, on a stored night
 
-ROWS = [(user, 100 + (user + n * n) % 31, n) for user in range(30) for n in range(6)]
-
-
-def night(store: Store, candidates: Path | None = None) -> tuple[SampleRefs, TrainedRef]:
-    parts = split.fn(
-        store, make_snapshot(store, tiny_log(*ROWS)), SplitConfig(protocol="leave_last_out", repeats="keep")
-    )
-    samples = sample.fn(store, parts, str(candidates) if candidates else None)
-    return samples, train.fn(store, samples, make_config("popularity"), TrainerConfig())
+ITEMS = pa.table({"item_id": [str(item) for item in range(100, 131)], "genres": ["A", "B|C"] * 15 + ["A"]})
 
 
 def test_the_step_keeps_every_users_figures(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "candidates.csv"
     file.write_text("user_id,item_id,relevant\n1,100,1\n1,101,0\n2,103,1\n")
-    samples, trained = night(store, file)
+    samples, trained = night(store, file, ITEMS)
     first, second = (evaluate.fn(store, samples, trained, EvaluateConfig()) for _ in range(2))
     assert first == second
     assert (first.cached, second.cached) == (False, True)
     manifest = store.manifest(first.path)
     assert manifest["users"] == {"test": 30, "sampled": 2}
+    assert manifest["means"].keys() == manifest["intervals"].keys()
+    assert {"test/auc", "test/gauc"} < manifest["means"].keys()
+    assert manifest["fitted_test_rows"] == 0
+    assert manifest["beyond"]["test"].keys() == {
+        f"{name}_at_10" for name in ("coverage", "novelty", "popularity", "gini", "diversity", "miscalibration")
+    }
+    assert sum(row["rows"] for row in manifest["segments"]["item_popularity"]) == 30
     for part in ("test", "sampled"):
         table = pa.parquet.read_table(store.path(f"{first.path}/{part}.parquet"))
         assert table.num_rows == manifest["users"][part]
@@ -227,42 +207,30 @@ def test_the_step_keeps_every_users_figures(store: Store, tmp_path: Path) -> Non
     assert evaluate.fn(store, samples, trained, EvaluateConfig(cutoffs=(5,))).key != first.key
 
 
-REF = ChampionRef("m", "1", "run", "hash", "configuration")
-
-
-def test_champion_and_challenger_are_scored_on_the_same_rows(store: Store) -> None:
-    samples, trained = night(store)
-    champion = Bundle.load(store.path(trained.path))  # the same model: it was fitted on no test row of its own
-    made = evaluate_beside.fn(store, samples, trained, champion, REF, EvaluateConfig())
-    theirs, ours = (
-        pa.parquet.read_table(store.path(f"{made.path}/{name}.parquet")) for name in ("champion", "challenger")
+def test_the_step_tells_that_a_model_was_fitted_on_test_rows(store: Store) -> None:
+    samples, _ = night(store)
+    _, of_the_next_night = night(store, n_rows=7)  # by then the test rows of the first are training rows
+    assert (
+        store.manifest(evaluate.fn(store, samples, of_the_next_night, EvaluateConfig()).path)["fitted_test_rows"] == 30
     )
-    assert theirs.equals(ours)
-    assert theirs.num_rows > 0
-    alone = store.manifest(evaluate.fn(store, samples, trained, EvaluateConfig()).path)
-    assert store.manifest(made.path)["test_fingerprint"] != alone["test_fingerprint"] or theirs.num_rows == 30
 
 
-class KnowsAll:
-    """A champion that was fitted on every row there is."""
-
-    def recommend(self, *arguments: object, **more: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return np.empty((0, 20), dtype=np.int64), np.empty((0, 20), dtype=np.float32), np.empty(0, dtype=bool)
-
-    def was_fitted_on(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-        return np.ones(len(user_ids), dtype=bool)
+def described(heading: str) -> set[str]:
+    """The names in the table under a heading of the page about metrics."""
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = page.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 
-def test_where_no_row_may_judge_there_are_no_scores(store: Store) -> None:
-    samples, trained = night(store)
-    made = evaluate_beside.fn(store, samples, trained, KnowsAll(), REF, EvaluateConfig())
-    manifest: Mapping[str, dict[str, object]] = store.manifest(made.path)
-    assert manifest["users"] == {"champion": 0}
-    text = store.path(f"{made.path}/_manifest.json").read_text()
-    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+def test_the_page_about_metrics_describes_each_of_them(store: Store) -> None:
+    manifest = store.manifest(evaluate.fn(store, *night(store, items=ITEMS), EvaluateConfig()).path)
+    named = {re.sub(r"_at_\d+$", "_at_k", name.removeprefix("test/")) for name in manifest["means"]}
+    assert described("Accuracy") == named
+    assert described("Beyond accuracy") == manifest["beyond"]["test"].keys()
+    assert described("Segments") == manifest["segments"].keys()
 
 
 def test_a_curve_ends_where_its_cost_would_grow_beyond_use() -> None:
-    made = evaluate_bundle(TONIGHT, TEST, None, TONIGHT.fitted, (10, 1000))
+    made = evaluate_bundle(TONIGHT, TEST, None, catalogue(TONIGHT), (10, 1000))
     assert len(made.curves["ndcg"]) == 100
     assert made.means()["test/hit_at_1000"] == 1

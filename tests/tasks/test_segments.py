@@ -14,11 +14,22 @@ from models.features import UserFeatures
 from models.fitting.config import TrainerConfig
 from models.ids import IdMap
 from models.registry import make_config
+from tasks.evaluate.beyond import Catalogue
+from tasks.evaluate.champion import Champion, champion_lists
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.logic import Champion, evaluate_bundle, evaluate_champion, raw_features
-from tasks.evaluate.segments import by_history_length, by_item_age, by_reason, first_times, item_ages, places
+from tasks.evaluate.logic import evaluate_bundle
+from tasks.evaluate.segments import (
+    by_history_length,
+    by_item_age,
+    by_item_popularity,
+    by_reason,
+    first_times,
+    item_ages,
+    places,
+)
 from tasks.evaluate.task import evaluate, evaluate_beside
-from tasks.judging import make_judges
+from tasks.features import raw_features
+from tasks.judging import Judges, judge_lists, make_judges
 from tasks.sample.task import sample
 from tasks.schema import TEST_ROWS
 from tasks.split.config import SplitConfig
@@ -123,6 +134,40 @@ def test_places_beyond_ten_are_not_shown() -> None:
     assert found[0]["ndcg_at_10"] == pytest.approx(1 / log2(11) / 6)
 
 
+def test_rows_by_the_popularity_of_their_item_by_hand() -> None:
+    # Of 100 pairs the items have in order 30 | 20 15 10 10 10 | 5: the second begins after 30, the tens after 65, and
+    # the last after 95.
+    owners_I = np.array([15, 10, 10, 30, 20, 10, 0, 5])
+    items = [3, 4, 0, 1, 5, 7, 6, -1]
+    rows = rows_of(*(("a", f"i{n}", 0, item, 1) for n, item in enumerate(items)))
+    judges = make_judges(rows, Ragged.empty(1), keeps_repeats=True)
+    found = by_item_popularity(np.array([[7, 3, 1]], dtype=np.int32), judges, owners_I)
+    assert [(row["bucket"], row["rows"], row["recall_at_10"]) for row in found] == [
+        ("head", 1, 1),
+        ("mid", 4, 1 / 4),
+        ("tail", 1, 1),
+        ("new", 2, 0),  # one is unknown, and one nobody has
+    ]
+    assert [row["ndcg_at_10"] for row in found] == pytest.approx([1 / log2(3), 1 / log2(4) / 4, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("owners", "buckets"),
+    [
+        ([20, 20, 20, 20, 20], ["head"] * 5),  # of equal popularity: all begin where the first does
+        ([16, 16, 20, 16, 16, 16], ["mid", "mid", "head", "mid", "mid", "mid"]),  # after 20% the middle begins
+        ([19, 20, 61], ["tail", "mid", "head"]),
+        ([20, 80], ["tail", "head"]),  # after 80% the tail
+        ([21, 79], ["mid", "head"]),
+    ],
+)
+def test_where_head_and_tail_begin(owners: list[int], buckets: list[str]) -> None:
+    for item, bucket in enumerate(buckets):
+        judges = make_judges(rows_of(("a", "x", 0, item, 1)), Ragged.empty(1), keeps_repeats=True)
+        (row,) = by_item_popularity(np.zeros((1, 1), dtype=np.int32), judges, np.array(owners))
+        assert row["bucket"] == bucket, item
+
+
 def test_places_as_a_loop_finds_them() -> None:
     rng = np.random.default_rng(0)
     rows = {(f"u{u}", f"i{i}"): (u, i) for u, i in rng.integers(0, 12, (60, 2)).tolist()}
@@ -146,6 +191,16 @@ def bundle(features: UserFeatures = TOWNS) -> Bundle:
     return Bundle("tiny", FixedScores(np.array([[1, 2, 3, 4]] * 2)), *ids, SERVED, SERVED, features=features)
 
 
+CATALOGUE = Catalogue(SERVED, 4)
+
+
+def judge_champion(champion: Champion, test: Judges, features: UserFeatures | None = None) -> list[float]:
+    """[U] whether the first item of each list is a hit."""
+    items_UK, judges = champion_lists(champion, test, bundle().items, 1, features)
+    hit_U: list[float] = judge_lists(items_UK, judges, (1,))["hit_at_1"].tolist()
+    return hit_U
+
+
 def judged(*users: str, features: UserFeatures = TOWNS) -> Any:
     index = {"a": 0, "b": 1}
     rows = rows_of(*((user, "y", index.get(user, -1), 2, 1) for user in users))
@@ -153,14 +208,14 @@ def judged(*users: str, features: UserFeatures = TOWNS) -> Any:
 
 
 def test_a_stranger_is_judged_by_the_list_that_would_be_served() -> None:
-    made = evaluate_bundle(bundle(), judged("a", "s", "t"), None, SERVED, (1, 10), STRANGERS, np.zeros(3))
+    made = evaluate_bundle(bundle(), judged("a", "s", "t"), None, CATALOGUE, (1, 10), STRANGERS, np.zeros(3))
     assert made.per_user["test"]["hit_at_1"].tolist() == [0, 1, 0]  # in Ulm they take y
     assert [(row["bucket"], row["users"]) for row in made.segments["reason"]] == [
         ("model", 1), ("segment", 1), ("fallback", 1),
     ]  # fmt: skip
     assert [(row["bucket"], row["users"]) for row in made.segments["history_length"]] == [("0", 2), ("1-4", 1)]
     assert [(row["bucket"], row["rows"]) for row in made.segments["item_age"]] == [("<7", 3)]
-    assert "item_age" not in evaluate_bundle(bundle(), judged("a"), None, SERVED, (1,)).segments
+    assert "item_age" not in evaluate_bundle(bundle(), judged("a"), None, CATALOGUE, (1,)).segments
 
 
 def test_candidates_of_a_stranger_are_ranked_as_they_would_be_served() -> None:
@@ -174,10 +229,10 @@ def test_candidates_of_a_stranger_are_ranked_as_they_would_be_served() -> None:
             "relevant": [row[3] for row in rows],
         }
     )
-    made = evaluate_bundle(bundle(), judged("a"), candidates, SERVED, (1,), STRANGERS)
+    made = evaluate_bundle(bundle(), judged("a"), candidates, CATALOGUE, (1,), STRANGERS)
     assert made.users["sampled"].user_ids.tolist() == ["a", "s"]
     assert made.per_user["sampled"]["hit_at_1"].tolist() == [1, 1]
-    unknown = evaluate_bundle(bundle(), judged("a"), candidates, SERVED, (1,))
+    unknown = evaluate_bundle(bundle(), judged("a"), candidates, CATALOGUE, (1,))
     assert unknown.per_user["sampled"]["hit_at_1"].tolist() == [1, 0]  # by popularity w is before y
 
 
@@ -190,11 +245,8 @@ def test_a_champion_is_told_of_strangers_in_its_own_words() -> None:
     swapped = UserFeatures(
         {"town": IdMap(np.array(["Aachen", "Ulm", "Worms"]))}, {"town": np.array([1, 2], dtype=np.int32)}
     )
-    test = judged("s", "t")
-    items = bundle().items
-    made = evaluate_champion(bundle(swapped), test, items, (1,), TOWNS)
-    assert made["hit_at_1"].tolist() == [1, 0]
-    assert evaluate_champion(bundle(swapped), test, items, (1,))["hit_at_1"].tolist() == [0, 0]
+    assert judge_champion(bundle(swapped), judged("s", "t"), TOWNS) == [1, 0]
+    assert judge_champion(bundle(swapped), judged("s", "t")) == [0, 0]
 
 
 def test_a_champion_of_before_there_were_features_still_answers() -> None:
@@ -208,7 +260,7 @@ def test_a_champion_of_before_there_were_features_still_answers() -> None:
             return np.full((n, k), "y"), np.ones((n, k), dtype=np.float32), np.zeros(n, dtype=bool)
 
     champion: Champion = Old()  # type: ignore[assignment]
-    assert evaluate_champion(champion, judged("a", "s"), bundle().items, (1,), TOWNS)["hit_at_1"].tolist() == [1, 1]
+    assert judge_champion(champion, judged("a", "s"), TOWNS) == [1, 1]
 
 
 # the steps, on a stored night

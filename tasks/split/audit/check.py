@@ -8,6 +8,7 @@ from tasks.leaks import Findings, audited
 from tasks.split.audit.claim import Claim
 from tasks.split.audit.counts import Counts
 from tasks.split.audit.order import order_facts
+from tasks.split.everything import EVERYTHING
 from tasks.store.engine import engine
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Store, Writer
@@ -19,6 +20,7 @@ SENTENCES = {
     "rows_disordered": "every part is sorted by user and then by time",
     "pairs_in_two_parts": "no pair is in two parts",
     "rows_before_the_cut": "every part is later than the part before it",
+    "rows_held_out": "where everything is to be learned from, no row is held out",
     "rows_after_the_last": "held-out rows are the user's last, one for validation and one for the test",
     "shares_missed": "validation and test have their exact shares of the rows",
     "judging_pairs_known": "no pair that only judges is trained on, chosen by or masked",
@@ -60,6 +62,8 @@ def violations(
             facts["pairs_in_two_parts"] = counts.pairs_in_two_parts()
         if claim.protocol == "temporal":
             facts["rows_before_the_cut"] = counts.rows_before_the_cut()
+        if claim.protocol == EVERYTHING:
+            facts["rows_held_out"] = counts.rows["valid"] + counts.rows["test"]
         if claim.protocol == "leave_last_out":
             facts["rows_after_the_last"] = counts.rows_after_the_last()
         if claim.protocol == "random":
