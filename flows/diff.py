@@ -22,8 +22,8 @@ def diff(config: DiffConfig, settings: Settings) -> dict[str, Any]:
     Raises ConfigError for a version or run that does not exist or kept too little, RunFailed where MLflow is out of
     reach."""
     from tasks.cards.diff import in_words, pairing_in_words, render  # matplotlib and MLflow: a refusal needs neither
+    from tasks.cards.pairing import make_diff
     from tasks.cards.settings import changed_data, changed_settings
-    from tasks.cards.sides import make_diff
 
     settings = settings.resolved()
     page = Path(config.write).expanduser()

@@ -16,8 +16,8 @@ from .base import FitSession, Query, TrainingData
 from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
+from .fitting.rows import ITEMS, USERS, Rows
 from .fitting.samplers import fill_normal
-from .fitting.warm import ITEMS, USERS, Rows
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .nn.dropout import dropout
 from .nn.gather import gather

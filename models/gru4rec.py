@@ -17,9 +17,9 @@ from .fitting.config import TrainerConfig
 from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
+from .fitting.rows import ITEMS, Rows
 from .fitting.samplers import fill_normal
 from .fitting.sequences import SequenceBatch, Sequences
-from .fitting.warm import ITEMS, Rows
 from .nn.dropout import dropout
 from .nn.gather import gather
 from .nn.product import all_products

@@ -14,8 +14,8 @@ from .base import FitSession, Query, TrainingData
 from .fitting.gradient import GradientModel
 from .fitting.history import HistoryModelConfig
 from .fitting.objective import LossName, vector_loss
+from .fitting.rows import ITEMS, Rows
 from .fitting.samplers import fill_normal
-from .fitting.warm import ITEMS, Rows
 from .fitting.window_pairs import WindowBatch, WindowPairs
 from .frozen import split_commas
 from .nn.dropout import dropout

@@ -18,9 +18,9 @@ from ..fitting.gradient import GradientModel
 from ..fitting.objective import PairModelConfig, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
 from ..fitting.pairs import row_weights
+from ..fitting.rows import ITEMS, USERS, Rows
 from ..fitting.samplers import fill_normal
-from ..fitting.trainer import Pass
-from ..fitting.warm import ITEMS, USERS, Rows
+from ..fitting.trainable import Pass
 from ..nn.gather import gather
 from ..nn.product import all_products
 from ..search import Choice, Real, Space, Whole

@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 from ..base import FitSession, TrainingData, TrainingDiverged
 from .config import TrainerConfig
 from .objective import PairModelConfig, make_pairs
+from .rows import Rows
 from .samplers import stream
 from .schedule import share_of_rate
-from .trainer import Pass, Trainable, train
-from .warm import Rows
+from .trainable import Pass, Trainable
+from .trainer import train
 
 
 class GradientModel(Trainable):

@@ -20,7 +20,7 @@ from .config import CheckpointConfig, Monitor, TrainerConfig
 from .stopping import look_back, monitored, records
 
 if TYPE_CHECKING:
-    from .trainer import Trainable
+    from .trainable import Trainable
 
 LOG = logging.getLogger("encore.training")
 

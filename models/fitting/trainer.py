@@ -6,55 +6,24 @@ fit that was killed and started again ends with the same bits as one that was no
 
 import hashlib
 import time
-from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ..base import Epoch, FitSession, NothingToLearn, Recommender, TrainingData, TrainingDiverged, WrongStart
+from ..base import Epoch, FitSession, NothingToLearn, TrainingData, TrainingDiverged, WrongStart
 from . import checkpoint
 from .config import TrainerConfig
 from .keeping import LOG, Start, begin, can_keep, keep, load_optimizer, pack, read_start, unpack
 from .optimizers import make_optimizer
 from .stopping import look_back, monitored, report
-from .warm import Rows, begin_warm, fingerprint
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one epoch of training did."""
-
-    loss: float
-    """Mean over the samples."""
-    samples: int
-
-
-class Trainable(Recommender, nn.Module):
-    """What the loop asks of a model; `GradientModel` answers it."""
-
-    @abstractmethod
-    def initialise(self, seed: int) -> None: ...
-    @abstractmethod
-    def prepare(self, data: TrainingData, session: FitSession) -> Any: ...
-    @abstractmethod
-    def samples_per_epoch(self, data: TrainingData) -> int: ...
-    @abstractmethod
-    def learning_rate(self, trainer: TrainerConfig, epoch: int) -> float: ...
-    @abstractmethod
-    def epoch(self, prepared: Any, trainer: TrainerConfig, epoch: int, optimizer: Optimizer) -> Pass: ...
-    @abstractmethod
-    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
-    @abstractmethod
-    def rows(self) -> Mapping[str, Rows]: ...
-    @property
-    @abstractmethod
-    def device(self) -> torch.device: ...
+from .trainable import Trainable
+from .warm import begin_warm, fingerprint
 
 
 def train(model: Trainable, data: TrainingData, session: FitSession) -> None:

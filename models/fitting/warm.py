@@ -4,8 +4,6 @@ N indices here, E rows of a table of the earlier fit, D vector length
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,32 +11,13 @@ import torch
 from torch import Tensor
 
 from ..base import WarmStart, WrongStart
-
-if TYPE_CHECKING:
-    from .trainer import Trainable
+from .rows import Rows
+from .trainable import Trainable
 
 Longs = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Whose the rows of a table are."""
-
-    whose: str
-    """users, items, or what `of_feature` gives: a name in `WarmStart.places`."""
-    first: int = 0
-    """The row of index 0. Rows before it and behind the last index are nobody's: padding, or what is unknown."""
-
-
-USERS, ITEMS = Rows("users"), Rows("items")
-
-
-def of_feature(name: str) -> str:
-    """What the values of this user feature are called in `WarmStart.places`."""
-    return f"feature {name}"
-
-
-def begin_warm(model: "Trainable", start: WarmStart) -> None:
+def begin_warm(model: Trainable, start: WarmStart) -> None:
     """Gives the model, whose weights were just initialised, those of the earlier fit: by id where rows are somebody's.
 
     Rows of ids that are new stay as they were initialised. Raises WrongStart where the shapes are of another model."""

@@ -18,8 +18,8 @@ from ..fitting.config import NO_WISH, SamplingConfig, TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import LossName, PairModelConfig, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
+from ..fitting.rows import ITEMS, USERS, Rows
 from ..fitting.samplers import fill_normal
-from ..fitting.warm import ITEMS, USERS, Rows
 from ..nn.gather import gather
 from ..nn.log_sum import log_sum_exp
 from ..nn.product import all_products

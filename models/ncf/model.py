@@ -19,8 +19,8 @@ from ..fitting.config import TrainerConfig
 from ..fitting.gradient import GradientModel
 from ..fitting.objective import Score, choose_hardest, pair_loss
 from ..fitting.opponents import PairBatch
-from ..fitting.trainer import Pass
-from ..fitting.warm import ITEMS, USERS, Rows
+from ..fitting.rows import ITEMS, USERS, Rows
+from ..fitting.trainable import Pass
 from .config import GMFConfig, MLPConfig, NCFConfig
 from .parts import Part, Product, Tower
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..base import NoSuchFeature, Query, TrainingData
+from ..fitting.rows import USERS, Rows, of_feature
 from ..fitting.samplers import fill_normal
-from ..fitting.warm import USERS, Rows, of_feature
 from .gather import gather
 
 USER_ID = "user_id"

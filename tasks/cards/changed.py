@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.cards.examples import Item
+from tasks.cards.sides import Side
 from tasks.store.engine import Engine, engine, literal, parquet
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Store
-
-if TYPE_CHECKING:
-    from tasks.cards.sides import Side
 
 PLACES = 10
 N_USERS = 4
@@ -42,7 +40,7 @@ class ChangedLists:
     """From the user whose list changed most to the one whose list changed least."""
 
 
-def changed_lists(store: Store, one: "Side", other: "Side") -> ChangedLists | None:
+def changed_lists(store: Store, one: Side, other: Side) -> ChangedLists | None:
     """None where the lists of either are gone."""
     paths = [store.path(side.result["recommendations"]) for side in (one, other)]
     if not all(path.is_file() for path in paths):

@@ -4,10 +4,10 @@ from html import escape
 
 from tasks.cards.numbers import colour, difference, metric, metric_name, share
 from tasks.cards.page import banner, page, tiles
+from tasks.cards.pairing import Diff
 from tasks.cards.sections.changes import changed, decisions, lists_of
 from tasks.cards.sections.compared import both_beyond, both_curves, both_segments, difference_plot, metric_table
 from tasks.cards.settings import changed_data, changed_environment, changed_settings
-from tasks.cards.sides import Diff
 from tasks.cards.style import STYLE
 from tasks.differences import LEAD
 

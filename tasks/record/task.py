@@ -12,7 +12,8 @@ from tasks.cards.card import render
 from tasks.cards.diff import render as render_diff
 from tasks.cards.examples import Example, make_examples
 from tasks.cards.night import NightFacts, Rival
-from tasks.cards.sides import load_side, make_diff
+from tasks.cards.pairing import make_diff
+from tasks.cards.sides import load_side
 from tasks.record.figures import (
     data_figures,
     difference_figures,

@@ -22,8 +22,9 @@ from models.config import ModelConfig
 from models.features import UserFeatures
 from models.fitting import checkpoint
 from models.fitting.config import TrainerConfig
-from models.fitting.trainer import Trainable
-from models.fitting.warm import ITEMS, USERS, begin_warm, of_feature
+from models.fitting.rows import ITEMS, USERS, of_feature
+from models.fitting.trainable import Trainable
+from models.fitting.warm import begin_warm
 from models.ids import IdMap
 from models.registry import build
 from tasks.store.refs import ChampionRef

@@ -7,7 +7,8 @@ from tasks.cards.changed import ChangedLists, UserLists
 from tasks.cards.diff import render as render_diff
 from tasks.cards.examples import Example, Item
 from tasks.cards.night import Rival
-from tasks.cards.sides import Diff, Side
+from tasks.cards.pairing import Diff
+from tasks.cards.sides import Side
 from tests.tasks.cards import (
     ATTACK,
     BESIDE,

@@ -13,8 +13,9 @@ from tasks.cards import sides
 from tasks.cards.changed import ChangedLists, UserLists, changed_lists
 from tasks.cards.diff import in_words, render
 from tasks.cards.examples import Item
+from tasks.cards.pairing import Diff, paired, unpaired
 from tasks.cards.settings import changed_data, changed_environment, changed_settings
-from tasks.cards.sides import Diff, Side, load_side, paired, unpaired
+from tasks.cards.sides import Side, load_side
 from tasks.erase.person import Person
 from tasks.store.refs import DatasetRef
 from tasks.store.store import Store

@@ -8,10 +8,11 @@ from tasks.cards.forest import forest
 from tasks.cards.look import as_svg
 from tasks.cards.numbers import colour, metric, metric_name, p_value, signed
 from tasks.cards.page import card, table
+from tasks.cards.pairing import Diff
 from tasks.cards.plots import learning_beside, metric_at_k
 from tasks.cards.sections.beyond import beyond_table
 from tasks.cards.sections.segments import SEGMENTS, segment_table
-from tasks.cards.sides import Diff, Side
+from tasks.cards.sides import Side
 from tasks.differences import LEAD
 
 
