@@ -60,7 +60,7 @@ def print_freeze(result: dict[str, Any]) -> None:
 
 def _table(reigns: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name, justify in (("when (UTC)", "left"), ("version", "right"), ("for", "right"), ("NDCG@10", "right")):
+    for name, justify in (("when (UTC)", "left"), ("version", "right"), ("for", "right"), ("gain", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("by")
     table.add_column("why")
@@ -87,7 +87,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
         told = f"version {one['version']} of the night of {one['as_of'][:16].replace('T', ' ')} waits for approval"
         lines.append(f"{told}: {promote_command(*ours, one['version'])}")
     for one in result["refused"][:REFUSED]:
-        lines.append(f"refused: version {one['version']}, {'; '.join(one['why'])}")
+        lines.append(f"refused: version {one['version']}, {'; '.join(one['why']).replace('FAILED: ', '')}")
     return lines + _served(result)
 
 

@@ -140,7 +140,7 @@ class GcConfig(Registered):
     keep_days: PositiveInt = 30
     """Runs, versions, snapshots, lists and checkpoints of the last so many days stay."""
     keep_champions: PositiveInt = 3
-    """So many of the latest champions stay, with all that they need, however old they are."""
+    """So many champions to go back to stay beside the one of today, with all that they need, however old they are."""
     dry_run: bool = False
     """Only say what would be removed."""
 

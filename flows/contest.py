@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flows.night import Night
 from models.base import Callback
+from models.bundle import Bundle, BundleDamaged
 from models.config import ModelConfig
 from models.fitting.config import NO_WISH, TrainerConfig
 from models.registry import depends_on_seed, make_config
@@ -111,14 +113,34 @@ def fit(
 
 def beside(night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef) -> Rival:
     """Both on the rows that neither was fitted on."""
-    loaded = load_champion(night.settings.tracking_uri, rival, night.config.dataset)
-    return _on_their_rows(night, samples, trained, rival, loaded)
+    return _on_their_rows(night, samples, trained, rival, *opponent(night, rival))
+
+
+def opponent(night: Night, rival: ChampionRef) -> tuple[Champion, str]:
+    """The version's model that is scored tonight, and the hash of its weights.
+
+    One that was trained on everything after it had passed is scored as it was judged: it has learned rows up to its own
+    night's end, which the new model may not learn before it has passed as well, and would win by that alone. It is
+    scored as it is served where those files are gone. Raises RunFailed where it cannot be loaded, or is of other data.
+    """
+    store, dataset = night.store, night.config.dataset
+    if rival.tags.get("refit_all") == "true" and (kept := store.find(judged_folder(rival))) is not None:
+        with suppress(BundleDamaged):
+            if (bundle := Bundle.load(store.path(kept.path))).dataset == dataset:
+                return bundle, str(kept.manifest["weights_sha256"])
+    return load_champion(night.settings.tracking_uri, rival, dataset), rival.weights_sha256
+
+
+def judged_folder(version: ChampionRef) -> str:
+    """Where the training of a version has left the model that was judged."""
+    return f"checkpoints/{version.tags.get('judged_key', '')}/bundle"
 
 
 def _on_their_rows(
-    night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef, loaded: Champion
+    night: Night, samples: SampleRefs, trained: TrainedRef, rival: ChampionRef, loaded: Champion, weights: str
 ) -> Rival:
-    both = (samples, trained, loaded, rival, night.config.evaluate)
+    scored = replace(rival, weights_sha256=weights)  # names what is stored of it
+    both = (samples, trained, loaded, scored, night.config.evaluate)
     return Rival(rival, night.step("evaluate", evaluate_beside, night.store, *both))
 
 
@@ -134,11 +156,11 @@ def by_anchor(night: Night, samples: SampleRefs, trained: TrainedRef, champion: 
     if anchor is None:
         return None
     try:
-        loaded = load_champion(uri, anchor, night.config.dataset)
+        scored = opponent(night, anchor)
     except RunFailed as error:
         LOG.warning("No anchor tonight: %s", error)
         return None
-    return _on_their_rows(night, samples, trained, anchor, loaded)
+    return _on_their_rows(night, samples, trained, anchor, *scored)
 
 
 def is_refit(night: Night, champion: ChampionRef) -> bool:
@@ -172,7 +194,7 @@ def _with_seed(night: Night, samples: SampleRefs, champion: ChampionRef, seed: i
 def _judge(night: Night, contest: Contest) -> Decision:
     config, champion, uri = night.config, contest.champion_ref, night.settings.tracking_uri
     refit = champion is not None and is_refit(night, champion)
-    tries = 1 if champion is None or refit else count_tries(uri, champion, night.configuration)
+    tries = 1 if champion is None or refit else count_tries(uri, champion, night.configuration, contest.trained.key)
     by_chance, frozen_for = depends_on_seed(config.model), frozen(uri, config.registered_model)
     facts = (contest.contestants(config.model.name), config.gate, refit, by_chance, frozen_for, tries)
     decision: Decision = night.step("promote", judge, night.store, *facts)

@@ -1,6 +1,6 @@
 """`encore gc`: what is old and no champion needs goes, from the data folder and from MLflow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -68,10 +68,11 @@ def find(held: Keeper, config: GcConfig) -> tuple["Keep", list[Trace]]:
     from tasks.validate.spare import contents_of, find_spare
 
     uri, store, moments = held.settings.tracking_uri, held.store, Moments.of(config, held.settings)
-    keep = _keep(held, config, moments)
     runs = tracked_runs(uri, held.dataset)
+    ours = [one for one in versions(uri, held.name) if one.tags.get("dataset", held.dataset) == held.dataset]
+    keep = _keep(held, config, moments, ours, {run.run_id for run in runs})
     return keep, [
-        *_old_versions(uri, held.name, versions(uri, held.name), keep),
+        *_old_versions(uri, held.name, ours, keep),
         *_old_runs(uri, runs, keep, moments.before),
         *find_old(
             store, held.dataset, keep, moments.before, _published(store, held.dataset), contents_of(store, held.dataset)
@@ -80,21 +81,21 @@ def find(held: Keeper, config: GcConfig) -> tuple["Keep", list[Trace]]:
     ]
 
 
-def _keep(held: Keeper, config: GcConfig, moments: Moments) -> "Keep":
-    """Of other registered models that learned from this dataset everything stays: their own `gc` tidies them."""
+def _keep(held: Keeper, config: GcConfig, moments: Moments, ours: Sequence["Version"], runs: Collection[str]) -> "Keep":
+    """Of other registered models that learned from this dataset everything stays: their own `gc` tidies them. What a
+    person registered in MLflow has no tags, but its run is one of the dataset's `runs`."""
     from tasks.gc.kept import Keep, kept_versions
     from tasks.tracking.cleaning import versions
 
     uri = held.settings.tracking_uri
     events = history.read_history(uri, held.name)
-    ours = versions(uri, held.name)
     kept = kept_versions(ours, events, champion_of(held), moments.now, moments.before, config.keep_champions)
     others = [
         version
         for name in history.registered_names(uri)
         if name != held.name
         for version in versions(uri, name)
-        if version.tags.get("dataset") == held.dataset
+        if version.tags.get("dataset") == held.dataset or version.run_id in runs
     ]
     return Keep.of([*kept, *others], frozenset(version.number for version in kept))
 

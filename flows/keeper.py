@@ -97,11 +97,19 @@ def change(
         raise RunFailed(
             error.message.replace("the champion (", "the version ("), "name another version, by --to for a rollback"
         ) from error
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    ours = (version.name, version.version, champion_of(held), kind, reason, getpass.getuser(), now, held.dataset, lists)
-    event = Event(*ours, takes_over=takes_over)
+    now, before = datetime.now(UTC).isoformat(timespec="milliseconds"), champion_of(held)
+    ours = (version.name, version.version, before, kind, reason, getpass.getuser(), now, held.dataset, lists)
+    event = Event(*ours, _gain(version, before), takes_over=takes_over)
     crown(held, event)
     return told(held, event)
+
+
+def _gain(version: "ChampionRef", before: str | None) -> float | None:
+    """By how much the version is better than the champion that it replaces, where the gate has measured that and let it
+    wait for a person: the chain of gains, by which the anchor is found, goes on. Who overrules the gate begins anew."""
+    tags = version.tags
+    waited = tags.get("decision") == "waiting" and tags.get("champion") == (before or "")
+    return float(tags["gain"]) if waited and tags.get("gain") else None
 
 
 def find(held: Keeper, version: str) -> "ChampionRef":

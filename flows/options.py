@@ -181,7 +181,8 @@ def _explain(error: ValidationError, command: str) -> tuple[str, str]:
     if kind == "union_tag_invalid":
         return _unknown_model(given, command)
     if kind == "missing" and name in (words := POSITIONAL.get(command, ())):
-        return f"encore {command} needs a {name}", f"write encore {command} {' '.join(words).upper()}"
+        needs = f"a {name}" if len(words) == 1 else f"{len(words)} words"
+        return f"encore {command} needs {needs}", f"write encore {command} {' '.join(words).upper()}"
     if kind == "missing" and command in COMMANDS:
         return f"encore {command} needs --{name}", f"write --{name}=..."
     if (kind, name) == ("missing", "models"):

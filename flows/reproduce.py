@@ -50,7 +50,7 @@ def reproduce(config: ReproduceConfig, settings: Settings) -> dict[str, Any]:
     with scratch_folder(store.path("scratch")) as folder:
         scratch = Store(folder, store.memory_bytes)
         link_snapshot(store, kept.snapshot, scratch)
-        again = Again(scratch, night, kept, begun_with(kept, config.model, settings, scratch))
+        again = Again(scratch, night, kept, begun_with(kept, store, scratch))
         with threads_as(kept.environment["threads"]):
             metrics, weights = again.run()
             now = environment() | {"code": code_of(night.model)}
@@ -74,21 +74,18 @@ def reproduce(config: ReproduceConfig, settings: Settings) -> dict[str, Any]:
     return result
 
 
-def begun_with(kept: Kept, name: str, settings: Settings, scratch: Store) -> Warm | Cold | None:
+def begun_with(kept: Kept, store: Store, scratch: Store) -> Warm | Cold | None:
     """Where the night's fit began; what it began with is linked into the other store. Raises RunFailed where that is
     gone."""
     if not (told := kept.result.get("warm")):
         return None
     if "cold_because" in told:
         return Cold(told["cold_because"])
-    number = told["from_version"]
-    ref = find_version(settings.tracking_uri, name, number)
-    key = ref.tags.get("judged_key", "") if ref else ""
+    number, key = told["from_version"], told["from_key"]
     folder = f"checkpoints/{key}"
-    if not key or not link_folder(settings.store, folder, scratch):
-        where = folder if key else f"{name} version {number}"
+    if not link_folder(store, folder, scratch):
         raise RunFailed(
-            f"the night began with what version {number} had learned, and that is gone: {where}",
+            f"the night began with what version {number} had learned, and that is gone: {folder}",
             "reproduce a version that was fitted from nothing",
         )
     record = scratch.manifest(f"{folder}/bundle")

@@ -127,7 +127,7 @@ def _verdict(result: dict[str, Any]) -> str:
 def _times(result: dict[str, Any]) -> str:
     seconds = result["seconds"]
     steps = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total" and value >= 0.05)
-    overhead = seconds["total"] - seconds.get("train", 0.0)
+    overhead = seconds["total"] - seconds.get("train", 0.0) - seconds.get("search", 0.0)
     skipped = f"; skipped: {', '.join(result['cached'])}" if result["cached"] and not result["unchanged"] else ""
     return f"seconds    {seconds['total']:.1f} in all, {overhead:.1f} without training ({steps}){skipped}"
 

@@ -77,7 +77,7 @@ def fit_trial(job: Job, report: Report) -> Fitted:
         weights_R=read_weights(store.path(weights.path)) if weights else None,
         windows=read_windows(store.path(samples.windows.fitted.path)) if samples.windows else None,
     )
-    once = {"refit": False, "checkpoint": CheckpointConfig(), "warm_start": False}
+    once = {"refit": False, "checkpoint": CheckpointConfig()}
     trainer = night.trainer.model_copy(update=once)
     # members of a blend have epochs of their own, which are no epochs of the whole
     alone = night.model.models_used() == (night.model.name,)

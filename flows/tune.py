@@ -24,6 +24,7 @@ from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
 from tasks.split.config import Positives
 from tasks.split.task import split
+from tasks.store.atomic import write_json
 from tasks.store.keys import code_hash, make_key
 from tasks.store.refs import SampleRefs
 from tasks.tracking.runs import Run, epoch_metrics
@@ -83,6 +84,7 @@ class Search(Surroundings):
         asked = (config.space, base.model, base.trainer, base.sample)
         key = make_key("flows.trial", parts.key, rows, *asked, code)
         self.facts["study"] = f"tuning/{key}"
+        write_json(self.store.path(f"tuning/{key}/made_from.json"), parts.snapshot.made_from)  # `encore gc` asks whose
         known = (config.space, config.first, base.trainer.seed, config.workers, base.trainer.epochs or 0)
         study = Study(self.store.path(self.facts["study"]), *known)
         if study.tried or study.repeated:

@@ -50,7 +50,8 @@ def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key
 
     Nor is a night unchanged where by now the feed has stopped and is refused for it; where that is a warning, the
     result says so. It names the champion of now: another configuration may have won since, or somebody may have moved
-    the alias. Where the champion was taken away, the night is not unchanged: it is the way to a new one.
+    the alias. Where the champion was taken away, the night is not unchanged: it is the way to a new one. Nor is it
+    where the model was refused for a freeze that somebody has lifted since.
     """
     record = _record(store, config, key)
     if not record.is_file():
@@ -62,6 +63,8 @@ def find_unchanged(store: Store, config: PipelineConfig, settings: Settings, key
     champion = _champion(settings, result["model"]["name"])
     warnings = _warnings(store, config, settings, result)
     if warnings is None or (champion is None and result["model"]["champion"] is not None):
+        return None
+    if _was_lifted(settings, result):
         return None
     return {**result, "model": {**result["model"], "champion": champion}, "warnings": warnings}
 
@@ -127,6 +130,14 @@ def _champion(settings: Settings, name: str) -> str | None:
 
     found = find_champion(settings.tracking_uri, name)
     return found.version if found else None
+
+
+def _was_lifted(settings: Settings, result: dict[str, Any]) -> bool:
+    """Whether the night found the champion frozen, and now it is not."""
+    from tasks.tracking.history import frozen
+
+    stopped = any(check["name"] == "not frozen" and not check["passed"] for check in result["decision"]["checks"])
+    return stopped and frozen(settings.tracking_uri, result["model"]["name"]) is None
 
 
 def _record(store: Store, config: PipelineConfig, key: str) -> Any:

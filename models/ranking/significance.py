@@ -12,6 +12,10 @@ from scipy.special import stdtrit
 from ..base import FloatArray
 from .bootstrap import paired_bootstrap, resampled_means
 
+GRAIN = 2.0**-40
+"""Differences are told apart by twelve digits: scores are at most 1, and the last bits of means over seeds are noise.
+A power of two, so that no fraction with a small denominator lies between two grains."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -84,10 +88,11 @@ def student(level: float, degrees: float) -> float:
 def signed_rank_p(by_U: FloatArray) -> float:
     """Two-sided p-value that differences are as often, and as far, above zero as below.
 
-    Users with no difference are left out (scipy's zero_method="wilcox"), ties share their mean rank, and the normal
-    approximation is used throughout, with its correction for ties: it needs some 20 users that differ. 1 where none
-    does. Source: Wilcoxon, Individual comparisons by ranking methods, 1945."""
-    by_N = by_U[by_U != 0]
+    Users with no difference are left out (scipy's zero_method="wilcox"), ties, which `GRAIN` tells, share their mean
+    rank, and the normal approximation is used throughout, with its correction for ties: it needs some 20 users that
+    differ. 1 where none does. Source: Wilcoxon, Individual comparisons by ranking methods, 1945."""
+    step_U = np.round(np.asarray(by_U, dtype=np.float64) / GRAIN)  # whole numbers: what noise parts is a tie
+    by_N = step_U[step_U != 0]
     if (n := len(by_N)) == 0:
         return 1.0
     _, place_N, count_V = np.unique(np.abs(by_N), return_inverse=True, return_counts=True)

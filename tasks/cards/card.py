@@ -20,7 +20,7 @@ from tasks.cards.sections.model import learning, model
 from tasks.cards.sections.quality import quality
 from tasks.cards.sections.segments import segments
 from tasks.cards.sections.users import users
-from tasks.cards.sections.verdict import headline, verdict
+from tasks.cards.sections.verdict import became, headline, verdict
 from tasks.cards.style import STYLE
 
 
@@ -31,7 +31,7 @@ def render(night: NightFacts, examples: Sequence[Example]) -> str:
         verdict(result),
         headline(night),
         *beside(night),
-        "<h2>Why it was " + ("promoted" if result["decision"]["promote"] else "refused") + "</h2>",
+        f"<h2>Why it {became(result['decision'])}</h2>",
         checks(result["decision"]["checks"]),
         *quality(night, result["level"]),
         *beyond(night),

@@ -1,15 +1,18 @@
 """Which test rows may judge a model: those that it was not fitted on.
 
-R test rows (each pair once), P pairs of a user and an item
+U test users, R test rows (each pair once), P pairs of a user and an item
 """
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.base import BoolArray
+from models.ids import IdMap
 from tasks.judging import Judges
 
 
@@ -19,9 +22,29 @@ class Learned(Protocol):
     def was_fitted_on(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]: ...
 
 
-def fair_rows(champion: Learned, test: Judges) -> pa.Table:
-    """The test rows that the champion was not fitted on: only these may judge between it and a challenger."""
-    return test.rows.filter(pa.array(~learned_rows(champion, test)))
+@dataclass(frozen=True)
+class Fair:
+    """The test rows, by whether the champion was fitted on them. Only the others may judge between it and a challenger.
+
+    What it was fitted on is left out of both lists, as what the users had before the test is. Else it would fill those
+    of the champion, which has learned that these users take it, and none of it can be a hit. On a shuffled
+    MovieLens 100K, `ials` without the last tenth came out .009 ± .005 NDCG@10 ahead of itself with all but
+    the last 4%, and is .005 ± .005 behind."""
+
+    rows: pa.Table
+    learned: pa.Table
+
+
+def fair_rows(champion: Learned, test: Judges) -> Fair:
+    learned_R = pa.array(learned_rows(champion, test))
+    return Fair(test.rows.filter(pc.invert(learned_R)), test.rows.filter(learned_R))
+
+
+def of_judges(rows: pa.Table, test: Judges) -> tuple[npt.NDArray[np.int64], pa.Table]:
+    """Those of the rows that are of a test user, with the place of that user, [P]."""
+    place_R = IdMap(np.asarray(test.user_ids, dtype=np.str_)).index(rows["user_id"].to_numpy())
+    theirs_R = place_R >= 0
+    return place_R[theirs_R], rows.filter(pa.array(theirs_R))
 
 
 def learned_rows(model: Learned, test: Judges) -> BoolArray:

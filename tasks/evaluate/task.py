@@ -69,8 +69,8 @@ def evaluate_beside(
     def write(writer: Writer) -> dict[str, Any]:
         bundle = Bundle.load(store.path(trained.path))
         fair = fair_rows(champion, judges_of_test(store, samples, bundle.features))
-        test = judges_of_test(store, samples, bundle.features, fair)
-        made = duel(champion, bundle, test, _catalogue(store, samples), config.all_cutoffs)
+        test = judges_of_test(store, samples, bundle.features, fair.rows)
+        made = duel(champion, bundle, test, _catalogue(store, samples), config.all_cutoffs, fair.learned)
         for name, metrics in made.per_user.items():
             _write_per_user(writer, name, test, metrics)
         return {

@@ -1,4 +1,4 @@
-"""What has to stay: champions, those who were lately, versions that wait or are pinned, and all that they need."""
+"""What has to stay: champions, those who were lately, versions that are young or pinned, and all that they need."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from datetime import datetime
 
 from tasks.tracking.cleaning import TrackedRun, Version
 from tasks.tracking.history import Event
-from tasks.tracking.reigns import reigns
+from tasks.tracking.reigns import earlier, reigns
 
 PINNED = "keep"  # a tag that anybody may set on a version, in MLflow's own pages too
-WAITING = "waiting"
+KEYS = ("key", "judged_key", "warm_key")  # tags with a checkpoint: went out, was judged, was begun with
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Keep:
         belong to the registered model."""
         kept = list(versions)
         tags = [version.tags for version in kept]
-        keys = {one.get(name) for one in tags for name in ("key", "judged_key")} - {None, ""}
+        keys = {one.get(name) for one in tags for name in KEYS} - {None, ""}
         return cls(
             numbers,
             frozenset(version.run_id for version in kept),
@@ -44,11 +44,12 @@ def kept_versions(
     before: datetime,
     n_champions: int,
 ) -> list[Version]:
-    """Of one registered model: whoever is champion, was one since `before`, or is among the last `n_champions` ones;
-    versions that were made since then, and those that are pinned."""
+    """Of one registered model: whoever is champion, was one since `before`, or is among the last `n_champions` that one
+    may go back to and that are still there; versions that were made since then, and those that are pinned."""
     since = {one.event.version for one in reigns(history, now) if one.ended >= before}
-    last = list(dict.fromkeys(event.version for event in reversed(history) if event.version))[:n_champions]
-    wanted = {champion, *since, *last}
+    there = {version.number for version in versions}
+    last = [number for number in earlier(history) if number in there]
+    wanted = {champion, *since, *last[:n_champions]}
     return [
         version for version in versions if version.number in wanted or version.made >= before or PINNED in version.tags
     ]

@@ -10,6 +10,8 @@ from tasks.promote.config import GateConfig
 SEEDS = "holds with other seeds"
 UNTRIED = "no other seed was tried"
 APPROVED = "approved by a person"
+DECIDING = ("beats ", "no worse than the champion", SEEDS)
+"""How the checks begin that say why a model may go out; all others say why one may not."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """In one line: what failed, else what passed last."""
-        return "; ".join(f"{check.name}: {check.detail}" for check in self.failed or self.checks[-1:])
+        """In one line: what failed, else the comparison that let it out."""
+        compared = [check for check in self.checks if check.name.startswith(DECIDING)] or self.checks
+        return "; ".join(f"{check.name}: {check.detail}" for check in self.failed or compared[-1:])
 
     @property
     def awaits_approval(self) -> bool:

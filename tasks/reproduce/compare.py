@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+OTHERS = ("champion/",)
+"""What begins the names of figures of other models, which belong to the nights of those."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -20,7 +23,7 @@ class Comparison:
 
     metrics: tuple[Difference, ...]
     n_metrics: int  # how many were compared
-    not_repeated: tuple[str, ...]  # names of the metrics that only the night has
+    not_repeated: tuple[str, ...]  # names of other models' metrics, which only the night has
     weights: Difference
     environment: tuple[Difference, ...]
     code: Difference
@@ -40,11 +43,12 @@ def compare(
     """`then` and `now`: the metrics by name; `weights` and `environments`: of then and now."""
     of_then, of_now = environments
     apart = ("code", "revision")
+    others = tuple(name for name in then if name.startswith(OTHERS) and name not in now)
     rest = [{name: value for name, value in one.items() if name not in apart} for one in environments]
     return Comparison(
-        metrics=tuple(differing({name: then.get(name) for name in now}, now)),
+        metrics=tuple(differing({name: value for name, value in then.items() if name not in others}, now)),
         n_metrics=len(now),
-        not_repeated=tuple(name for name in then if name not in now),
+        not_repeated=others,
         weights=Difference("weights", *weights),
         environment=tuple(differing(flat(rest[0]), flat(rest[1]))),
         code=Difference("code", of_then.get("code"), of_now.get("code")),

@@ -52,7 +52,7 @@ class Event:
 def read_history(tracking_uri: str, name: str) -> list[Event]:
     """All changes of the champion, the oldest first; empty where the model is not registered."""
     tags = _tags(tracking_uri, name)
-    numbered = sorted(key for key in tags if key.startswith("champion.") and key != PENDING)
+    numbered = sorted(key for key in tags if key.startswith("champion.") and key.removeprefix("champion.").isdigit())
     return [Event(**json.loads(tags[key])) for key in numbered]
 
 
@@ -64,7 +64,7 @@ def pending(tracking_uri: str, name: str) -> Event | None:
 
 def announce(tracking_uri: str, event: Event) -> None:
     """Writes down what is going to be done. Doing it twice changes nothing."""
-    connect(tracking_uri).set_registered_model_tag(event.name, PENDING, json.dumps(asdict(_short(event))))
+    connect(tracking_uri).set_registered_model_tag(event.name, PENDING, _as_text(_short(event)))
 
 
 def withdraw(tracking_uri: str, name: str) -> None:
@@ -86,7 +86,7 @@ def conclude(tracking_uri: str, event: Event) -> None:
     client, past, event = connect(tracking_uri), read_history(tracking_uri, event.name), _short(event)
     if not any(one.is_same(event) for one in past):
         event = replace(event, number=past[-1].number + 1 if past else 1)
-        client.set_registered_model_tag(event.name, EVENT.format(number=event.number), json.dumps(asdict(event)))
+        client.set_registered_model_tag(event.name, EVENT.format(number=event.number), _as_text(event))
     _tell_versions(client, event)
     _describe(client, event)
     withdraw(tracking_uri, event.name)
@@ -101,7 +101,7 @@ def freeze(tracking_uri: str, name: str, reason: str | None) -> None:
     """From now on no night changes the champion; a reason of None lifts that."""
     client = connect(tracking_uri)
     if reason is not None:
-        client.set_registered_model_tag(name, FROZEN, reason)
+        client.set_registered_model_tag(name, FROZEN, reason[:MAX_REASON])
     elif FROZEN in _tags(tracking_uri, name):
         client.delete_registered_model_tag(name, FROZEN)
 
@@ -115,8 +115,13 @@ def alias_of(tracking_uri: str, name: str) -> str | None:
 
 def registered_names(tracking_uri: str) -> list[str]:
     """Of all registered models."""
+    client, token, names = connect(tracking_uri), None, []
     try:
-        return sorted(model.name for model in connect(tracking_uri).search_registered_models())
+        while True:
+            page = client.search_registered_models(page_token=token)
+            names += [model.name for model in page]
+            if not (token := page.token):
+                return sorted(names)
     except MlflowException as error:
         raise unreachable(error) from error
 
@@ -129,6 +134,10 @@ def recent(tracking_uri: str, name: str, n: int) -> dict[str, dict[str, str]]:
 
 def _short(event: Event) -> Event:
     return replace(event, reason=" ".join(event.reason.split())[:MAX_REASON])
+
+
+def _as_text(event: Event) -> str:
+    return json.dumps(asdict(event), ensure_ascii=False)  # escaped, a Russian reason would be six times as long
 
 
 def _tell_versions(client: MlflowClient, event: Event) -> None:

@@ -117,7 +117,7 @@ def start_tags(warm: Mapping[str, Any] | None) -> dict[str, str]:
         return {}
     if "cold_because" in warm:
         return {"warm_nights": "0", "cold_because": warm["cold_because"]}
-    return {"warm_nights": str(warm["nights"]), "warm_from": warm["from_version"]}
+    return {"warm_nights": str(warm["nights"]), "warm_from": warm["from_version"], "warm_key": warm["from_key"]}
 
 
 def keep_start(store: Store, key: str, weights: Mapping[str, Tensor], fitted: Ragged) -> None:
@@ -158,7 +158,7 @@ def _open(store: Store, model: ModelConfig, start: Warm, rows: Rows) -> tuple[St
         if n := n_leaked(before, again.histories, places, judging):
             return Cold(f"version {start.version} has learned from {n} of tonight's {name} rows")
     new = {f"new_{whose}": int((places[whose] < 0).sum()) for whose in (USERS.whose, ITEMS.whose)}
-    return starts, {"from_version": start.version, "nights": start.nights, **new}
+    return starts, {"from_version": start.version, "from_key": start.key, "nights": start.nights, **new}
 
 
 def _judged(store: Store, key: str, bundle: Bundle) -> tuple[Mapping[str, Tensor], Ragged]:

@@ -6,7 +6,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self
 
@@ -36,11 +36,11 @@ class Slot:
     def begin(self, job: Any) -> None:
         if not self._process.is_alive():  # it died between two jobs
             self._restart()
-        self.connection.send(job)
+        self._send(job)
 
     def answer(self, go_on: bool) -> None:
         """What the work's `report` returns."""
-        self.connection.send(go_on)
+        self._send(go_on)
 
     def receive(self) -> tuple[str, Any]:
         """What it says: `step` with what was reported, `done` with the result, `broken` with a traceback, or `died`
@@ -53,6 +53,11 @@ class Slot:
             status = self._process.exitcode
             self._restart()
             return DIED, status
+
+    def _send(self, content: Any) -> None:
+        """To one that has died meanwhile nothing is said: what is received next tells that."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(content)
 
     def _restart(self) -> None:
         self.connection.close()

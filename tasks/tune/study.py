@@ -202,7 +202,8 @@ class Study:
                 told = {"killed": "its place is free again"}
             for name, text in told.items():
                 self._study._storage.set_trial_user_attr(trial._trial_id, name, text)
-            if whole and "killed" in told:
+            later = (one.user_attrs.get("place") for one in self._trials() if one.number > trial.number)
+            if whole and "killed" in told and place not in later:  # else it waits already: a kill came in here, too
                 self._study.enqueue_trial(trial.params, user_attrs={"place": place, "tries": tries + 1})
             self._study.tell(trial.number, state=TrialState.FAIL)
         return len(dead)
@@ -218,10 +219,9 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 def _tried(trial: FrozenTrial) -> Tried:
     own = {name: value for name, value in trial.user_attrs.items() if name != "tries"}
-    place, pruned = int(own.pop("place")), own.pop("value", None)
-    return Tried(
-        place, STATES[trial.state], trial.value if trial.value is not None else pruned, dict(trial.params), own
-    )
+    place, best = int(own.pop("place")), own.pop("value", None)
+    value = best if trial.state == TrialState.PRUNED else trial.value  # of one given up Optuna has the last epoch's
+    return Tried(place, STATES[trial.state], value, dict(trial.params), own)
 
 
 def distribution(space: Space) -> BaseDistribution:

@@ -137,6 +137,24 @@ def test_a_refused_version_is_let_out_with_its_reason(third: Site) -> None:
     assert third.tags("3")["replaced_by"] == "4"
 
 
+@pytest.mark.parametrize(
+    ("tags", "gain"),
+    [
+        ({"decision": "waiting", "champion": "3", "gain": "0.02"}, 0.02),
+        ({"decision": "waiting", "champion": "1", "gain": "0.02"}, None),  # beside another one
+        ({"decision": "waiting", "champion": "3", "gain": ""}, None),
+        ({"decision": "refused", "champion": "3", "gain": "-0.02"}, None),  # the gate is overruled: a new beginning
+    ],
+)
+def test_what_the_gate_measured_stays_known_where_a_person_approves(
+    third: Site, tags: dict[str, str], gain: float | None
+) -> None:
+    for key, value in tags.items():
+        third.client.set_model_version_tag(NAME, "4", key, value)
+    let_out(third, "4")
+    assert read_history(third.uri, NAME)[-1].gain == gain
+
+
 def test_the_champion_needs_no_promotion(third: Site, capsys: pytest.CaptureFixture[str]) -> None:
     before = third.client.get_registered_model(NAME).tags
     result = let_out(third, "3")
@@ -559,7 +577,7 @@ def test_history_tells_all_that_a_person_asks(third: Site, capsys: pytest.Captur
     show_history(result)
     out = capsys.readouterr().out
     assert "encore promote 4 --ingest.name=d --reason=..." in out
-    assert "refused: version 5, beats popularity: FAILED: by -0.1" in out
+    assert "refused: version 5, beats popularity: by -0.1" in out
     [row] = [line for line in out.splitlines() if "3 is broken" in line]
     assert row.split()[2] == "2"
     assert out.count("+0.0100") == 3

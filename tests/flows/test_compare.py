@@ -354,6 +354,7 @@ def test_every_difference_has_the_p_value_of_its_own_users() -> None:
 def test_the_frontier_by_hand() -> None:
     points = [(1.0, 0.5), (2.0, 0.5), (2.0, 0.7), (0.5, 0.1), (3.0, 0.6), (9.0, 0.9), (1.0, 0.5)]
     assert frontier(points) == {0, 2, 3, 5, 6}
+    assert frontier([(1.0, 0.2), (1.0, 0.3)]) == {1}  # better in as much time
     assert frontier([]) == set()
 
 

@@ -1,8 +1,9 @@
 """Who is judged beside the night's model, and when other seeds are fitted: without training anything."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,10 +13,13 @@ from flows import contest
 from flows.config import PipelineConfig
 from flows.contest import Contest, Floor, Rival
 from flows.night import Night
+from models.bundle import Bundle
 from tasks.errors import RunFailed
 from tasks.promote.candidacy import Check
 from tasks.promote.decide import SEEDS, UNTRIED, Decision
 from tasks.store.refs import ChampionRef, EvaluatedRef, SampleRefs, TrainedRef
+from tasks.store.store import Store
+from tests.tasks.judged import night
 
 CONFIG = PipelineConfig.model_validate({"ingest": {"name": "tiny"}, "trainer": {"seed": 5}, "gate": {"seeds": 4}})
 SAMPLES = cast(SampleRefs, None)
@@ -35,7 +39,7 @@ class Evening:
     decisions: list[Decision] = field(default_factory=lambda: [PASSED])
     config: PipelineConfig = CONFIG
     configuration: str = "ours"
-    store: Any = None
+    store: Any = field(default_factory=lambda: Store(Path("nowhere")))
     settings: Any = field(
         default_factory=lambda: SimpleNamespace(tracking_uri="", night=datetime(2026, 1, 1, tzinfo=UTC))
     )
@@ -68,7 +72,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(contest, "find_anchor", lambda *args: said["anchor"])
     monkeypatch.setattr(contest, "load_champion", load)
-    monkeypatch.setattr(contest, "count_tries", lambda *args: said["tries"])
+    monkeypatch.setattr(contest, "count_tries", lambda *args: said["tries"] if args[2:] == ("ours", "seed 5") else 0)
     monkeypatch.setattr(contest, "frozen", lambda *args: "a fair")
     return said
 
@@ -106,6 +110,27 @@ def test_the_gate_is_told_what_the_registry_knows(champion: ChampionRef | None, 
     assert (same, by_chance, frozen, tried) == (refit, True, "a fair", tries)
     assert gate == CONFIG.gate
     assert contestants.floors.keys() == {"popularity"}
+    assert held(champion).contestants("popularity").floors == {}  # it need not beat itself
+
+
+def test_who_was_trained_on_everything_is_scored_as_it_was_judged(store: Store) -> None:
+    samples, trained = night(store)
+    ours = PipelineConfig.model_validate({"ingest": {"name": samples.split.dataset}}).resolved()
+    served: tuple[Any, str] = ("bundle 2", "w")
+
+    def scored(judged_key: str = trained.key, refit_all: str = "true", config: PipelineConfig = ours) -> Any:
+        version = replace(ref("2"), tags={"judged_key": judged_key, "refit_all": refit_all})
+        return contest.opponent(cast(Night, Evening(store=store, config=config)), version)
+
+    model, weights = scored()
+    assert isinstance(model, Bundle)
+    assert weights == trained.weights_sha256
+    assert scored(refit_all="false") == served  # it went out as it was judged
+    assert scored(judged_key="gone") == served
+    other = PipelineConfig.model_validate({"ingest": {"name": "other"}}).resolved()
+    assert scored(config=other) == served  # tonight's data is another: who loads it from the registry says so
+    (store.path(trained.path) / "weights.safetensors").write_bytes(b"damaged")
+    assert scored() == served
 
 
 def anchored(champion: ChampionRef) -> Rival | None:
@@ -129,3 +154,14 @@ def test_an_anchor_that_is_broken_is_told_and_a_champion_that_is_broken_ends_the
     assert "its files are gone" in caplog.text
     with pytest.raises(RunFailed):
         contest.beside(cast(Night, Evening()), SAMPLES, TrainedRef("k", "m", "w"), ref("2"))
+
+
+def test_everybody_who_took_part_is_before_the_gate() -> None:
+    better = Floor("item_knn", TrainedRef("k", "knn", "w"), EvaluatedRef("k", "m"), 0.2)
+    anchor = Rival(ref("1"), EvaluatedRef("anchor", "m"))
+    whole = replace(held(ref("2")), anchor=anchor, floors=(*FLOORS, better), seeds=(EvaluatedRef("seed", "m"),))
+    told = whole.contestants("bpr_mf")
+    assert (told.new.key, told.champion, told.anchor) == ("e", EvaluatedRef("beside", "m"), anchor.beside)
+    assert list(told.floors) == ["popularity", "item_knn"]
+    assert told.seeds == whole.seeds
+    assert whole.best_floor is better

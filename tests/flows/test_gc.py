@@ -48,12 +48,22 @@ class World:
         self.refused = self.night("shop", 9, gate={"margin": 1, "min_users": 10**6})
         self.other = self.night("other", 0)
         client = MlflowClient(self.uri)
+        client.create_registered_model("by-hand")  # as a person does it in MLflow's pages: without tags
+        self.register("by-hand", self.refused)
+        self.register(NAME, self.other, dataset="other")  # version 6
         self.deleted = client.create_experiment("somebody may want it back")
         client.delete_experiment(self.deleted)
 
     @property
     def uri(self) -> str:
         return f"sqlite:///{self.root}/mlflow.db"
+
+    def register(self, name: str, night: dict[str, Any], **tags: str) -> None:
+        """One more version of a night's model."""
+        client = MlflowClient(self.uri)
+        model = night["model"]
+        source = client.get_model_version(model["name"], model["version"]).source
+        client.create_model_version(name, str(source), night["run_id"], tags)
 
     def settings(self, later: timedelta = LATER) -> Settings:
         return Settings(data_dir=self.root / "data", tracking_uri=self.uri, as_of=datetime.now(UTC) + later)
@@ -77,7 +87,7 @@ class World:
         return dict(retrain.fn(PipelineConfig.model_validate(config), settings))
 
     def gc(self, later: timedelta = LATER, **more: Any) -> dict[str, Any]:
-        config = {"ingest": {"name": "shop"}, "keep_champions": 2, **more}
+        config = {"ingest": {"name": "shop"}, "keep_champions": 1, **more}
         return gc(GcConfig.model_validate(config), self.settings(later))
 
     def files(self) -> set[str]:
@@ -167,11 +177,13 @@ def gone(call: Callable[[], Any]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_what_is_young_stays(tidied: Tidied) -> None:
     assert (tidied.young["removed"], tidied.young["kept_versions"]) == ([], ["1", "2", "3", "4", "5"])
     assert tidied.after_young == tidied.before
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_real_one_does_and_does_nothing(
     tidied: Tidied, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +197,7 @@ def test_a_dry_run_says_what_a_real_one_does_and_does_nothing(
     assert "were removed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same(tidied: Tidied) -> None:
     def names(removed: list[dict[str, Any]]) -> set[tuple[str, str]]:
         return {(one["place"], one["name"]) for one in removed}
@@ -195,6 +208,7 @@ def test_killed_anywhere_it_ends_the_same(tidied: Tidied) -> None:
     show_gc(tidied.last)
 
 
+@pytest.mark.slow
 def test_what_goes_is_gone_for_good(tidied: Tidied) -> None:
     client, root, old = MlflowClient(tidied.world.uri), tidied.world.root, tidied.world.results[0]
     assert gone(lambda: client.get_model_version(NAME, "1"))
@@ -204,9 +218,10 @@ def test_what_goes_is_gone_for_good(tidied: Tidied) -> None:
     assert not (root / "data" / "checkpoints" / old["key"]).exists()
     assert not (root / "data" / "lake" / "shop" / "snapshots" / old["snapshot"]).exists()
     models = [path.name for path in (root / "mlartifacts" / "shop" / "models").iterdir()]
-    assert len(models) == 3  # of the versions that stay
+    assert len(models) == 4  # of the versions that stay, and what was registered by hand
 
 
+@pytest.mark.slow
 def test_a_run_goes_with_those_below_it_and_not_while_it_is_going_on(tidied: Tidied) -> None:
     client = MlflowClient(tidied.world.uri)
     assert gone(lambda: client.get_run(tidied.runs["old"]))
@@ -214,16 +229,29 @@ def test_a_run_goes_with_those_below_it_and_not_while_it_is_going_on(tidied: Tid
     assert client.get_run(tidied.runs["going on"]).info.status == "RUNNING"
 
 
+@pytest.mark.slow
 def test_other_datasets_and_deleted_experiments_are_not_touched(tidied: Tidied) -> None:
     world, client = tidied.world, MlflowClient(tidied.world.uri)
     assert client.get_experiment(world.deleted).lifecycle_stage == "deleted"  # `mlflow gc` would have removed it
     assert client.get_run(world.other["run_id"]).info.lifecycle_stage == "active"
     assert client.get_model_version("encore-other", "1")
+    assert client.get_model_version(NAME, "6").tags == {"dataset": "other"}
     assert (world.root / "data" / "checkpoints" / world.other["key"] / "bundle").is_dir()
     assert Path(world.other["recommendations"]).is_file()
     assert Path(world.other["published"]).is_file()
 
 
+@pytest.mark.slow
+def test_what_a_person_registered_in_mlflow_stays_with_its_run(tidied: Tidied) -> None:
+    world, client = tidied.world, MlflowClient(tidied.world.uri)
+    assert gone(lambda: client.get_model_version(NAME, "5"))
+    assert client.get_run(world.refused["run_id"]).info.lifecycle_stage == "active"
+    mlflow.set_tracking_uri(world.uri)
+    loaded = mlflow.pyfunc.load_model("models:/by-hand/1")
+    assert len(loaded.predict(pd.DataFrame({"user_id": ["3"]}), params={"k": 5})) == 5
+
+
+@pytest.mark.slow
 def test_the_champion_and_the_one_before_it_keep_all_that_they_need(tidied: Tidied) -> None:
     world, champion = tidied.world, tidied.world.results[3]
     root = world.root
@@ -238,7 +266,7 @@ def test_the_champion_and_the_one_before_it_keep_all_that_they_need(tidied: Tidi
     # one can go back, and go on
     back = rollback(RollbackConfig.model_validate({"ingest": {"name": "shop"}}), world.settings())
     assert back["champion"] == "3"
-    assert world.night("shop", 4)["model"]["version"] == "6"
+    assert world.night("shop", 4)["model"]["version"] == "7"
 
 
 def test_an_unknown_dataset_is_one_line(tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def test_a_misspelt_flag_names_the_nearest(word: str, name: str, near: str) -> N
 def test_what_a_command_needs_is_asked_for_and_has_no_default(command: str, names: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
         read_options({}, None, command)
-    assert caught.value.message == f"encore {command} needs a {names[0]}"
+    needs = f"a {names[0]}" if len(names) == 1 else "2 words"
+    assert caught.value.message == f"encore {command} needs {needs}"
     assert caught.value.hint == f"write encore {command} {' '.join(names).upper()}"
     defaults = {option: default for option, default, _ in options_of(command)}
     assert [defaults[name] for name in names] == [""] * len(names)

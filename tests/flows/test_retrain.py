@@ -178,7 +178,8 @@ def test_mlflow_shows_the_night(first: Ran, place: Place) -> None:
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == first.result["snapshot"][:32]
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"card.html", "validation.html", "learning_curve.png", "metric_at_k.png"} <= names
+    plots = {f"{name}.png" for name in ("learning_curve", "metric_at_k", "roc", "precision_recall", "differences")}
+    assert {"card.html", "validation.html", *plots} <= names
     version = client.get_model_version_by_alias("encore-synthetic", "champion")
     assert version.tags["decision"] == "promoted"
     assert version.tags["weights_sha256"] == first.result["weights_sha256"]

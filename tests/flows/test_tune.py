@@ -7,28 +7,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
 from flows import tune as tuning
 from flows.config import Settings, TuneConfig
 from flows.options import options_of, parse, read_options
-from flows.trial import Job, run_trial
+from flows.trial import Job, fit_trial, run_trial
 from flows.tune import Search, tune, with_search
 from flows.tuned import as_csv, as_markdown, describe, notes, table_of, title, trial_line
 from models.registry import MODELS, model_class
 from models.search import Choice, Real, Whole
 from tasks.errors import ConfigError, RunFailed
+from tasks.gc.found import find_old
+from tasks.gc.kept import Keep
 from tasks.sample.task import sample
 from tasks.sample.windows import sample_windows
-from tasks.split.config import SplitConfig
+from tasks.split.config import Positives, SplitConfig
 from tasks.split.task import split
 from tasks.store.refs import SampleRefs
 from tasks.store.store import Store
+from tasks.train.task import train
 from tasks.tune.slots import DIED, DONE, STEP
 from tasks.tune.study import Study, Tried
 from tests.factories import make_snapshot, tiny_log
@@ -189,10 +194,41 @@ def test_no_trial_reads_a_row_of_the_test(name: str, store: Store) -> None:
 
 
 def test_a_trial_is_worth_its_best_validated_epoch_without_a_refit(store: Store) -> None:
-    came = run_trial(job(store, prepared(store), "bpr_mf"), heard := Heard())
+    asked = job(store, prepared(store), "bpr_mf")
+    came = run_trial(asked, heard := Heard())
     assert came["value"] == max(heard.values.values())
     assert heard.values[came["best_epoch"]] == came["value"]
     assert list(heard.values) == [1, 2, 3]
+    assert asked.night.trainer.refit
+    assert not fit_trial(asked, Heard()).refitted
+
+
+@pytest.mark.parametrize("name", ["bpr_mf", "sasrec", "item_knn"])
+def test_a_trial_is_worth_what_the_nights_own_training_says(name: str, store: Store) -> None:
+    """Where pairs repeat and are not masked, rows have weights, users have features, and histories are cut short."""
+    rng = np.random.default_rng(0)
+    kinds = {"view": 1, "buy": 9}
+    rows = [
+        (user, 2 * ((user + int(rng.integers(6))) % 8) + user % 2, n, None, "buy" if rng.random() < 0.2 else "view")
+        for user in range(40)
+        for n in range(10)
+    ]
+    people = pa.table({"user_id": [str(user) for user in range(40)], "kind": [str(user % 2) for user in range(40)]})
+    config = SplitConfig(protocol="leave_last_out", repeats="keep")
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows), users=people), config, Positives(events=kinds))
+    asked = job(store, sample.fn(store, parts), name)
+    sampling = asked.night.sample.model_copy(update={"history_length": 4})
+    asked = replace(asked, night=asked.night.model_copy(update={"sample": sampling}))
+    night, length = asked.night, asked.night.sample.history_length
+    own = train.fn(store, asked.samples, night.model, night.trainer, night.sample.sampling, length)
+    came = run_trial(asked, Heard())
+    record = store.manifest(own.path)
+    assert (came["value"], came["best_epoch"]) == (record["valid"]["ndcg_at_10"], record["best_epoch"])
+    whole = replace(asked, samples=replace(asked.samples, split=replace(asked.samples.split, keeps_repeats=False)))
+    assert run_trial(whole, Heard())["value"] != came["value"]  # else nothing is tested
+    if name == "bpr_mf":
+        alike = replace(asked, samples=replace(asked.samples, fitted_weights=None))
+        assert run_trial(alike, Heard())["value"] != came["value"]
 
 
 def test_a_trial_is_given_up_where_the_answer_is_no(store: Store) -> None:
@@ -401,7 +437,9 @@ def test_an_interrupted_search_goes_on_and_shows_all_its_trials_below_one_run(
     assert len(again) == 4
 
 
-def test_other_rows_settings_or_spaces_are_another_search(settings: Settings, samples: SampleRefs) -> None:
+def test_other_rows_settings_spaces_or_code_are_another_search(
+    settings: Settings, samples: SampleRefs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = told("--experiment=keys", *SYNTHETIC)
     changed = [
         config.model_copy(update={"trials": 3, "workers": 2}),
@@ -422,6 +460,43 @@ def test_other_rows_settings_or_spaces_are_another_search(settings: Settings, sa
         keys = [key(one, samples) for one in changed]
         assert keys[0] == first
         assert len({first, *keys[1:], key(config, other)}) == 6
+        monkeypatch.setattr(tuning, "code_hash", lambda module: "changed")
+        assert key(config, samples) != first
+
+
+def test_a_trial_reads_the_rows_that_the_night_would_draw(
+    settings: Settings, samples: SampleRefs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the items that each row is compared with are stored beside it, by the night's seed."""
+    seen: list[Job] = []
+
+    def script(job: Job) -> Iterator[tuple[str, Any]]:
+        seen.append(job)
+        return epochs(0.1)
+
+    words = ("--model.name=mind", "--sample.stored=true", "--trainer.seed=5", "--experiment=stored", "--trials=1")
+    searched(told(*words, *SYNTHETIC), settings, samples, script, monkeypatch)
+    (job,) = seen
+    night = job.night
+    own, other = (
+        sample_windows.fn(settings.store, samples, night.model, night.sample.sampling, seed).windows for seed in (5, 0)
+    )
+    assert job.samples.windows == own != other
+
+
+def test_an_old_search_can_be_tidied_up_with_its_dataset(settings: Settings, samples: SampleRefs) -> None:
+    with Search(told("--experiment=old", *SYNTHETIC), settings, time.time()) as search:
+        search.open(samples)
+        folder = search.facts["study"]
+
+    def found(dataset: str, before: datetime) -> set[str]:
+        old = find_old(settings.store, dataset, Keep.of([], frozenset()), before, None, ())
+        return {trace.name for trace in old}
+
+    dataset, later = samples.split.dataset, datetime.now(UTC) + timedelta(minutes=1)
+    assert folder in found(dataset, later)
+    assert folder not in found(dataset, later - timedelta(days=1))
+    assert folder not in found("another", later)
 
 
 # for people

@@ -12,7 +12,7 @@ from flows.unchanged import find_unchanged, night_key, remember, skip_unchanged,
 from tasks.ingest.sources.base import SourceFile
 from tasks.store.refs import ChampionRef
 from tasks.store.store import Store
-from tasks.tracking import registry, runs
+from tasks.tracking import history, registry, runs
 from tasks.validate.ledger import GoodNight, Ledger, write_ledger
 
 CONFIG = PipelineConfig.model_validate({"ingest": {"name": "tiny"}}).resolved()
@@ -76,6 +76,19 @@ def test_a_night_whose_champion_was_taken_away_is_run_again(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert found(store, settings, monkeypatch, None) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "passed", "again"), [(None, False, True), ("sale", False, False), (None, True, False)]
+)
+def test_a_night_that_a_freeze_stopped_is_run_again_once_it_is_lifted(
+    reason: str | None, passed: bool, again: bool, store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = found(store, settings, monkeypatch, "2")
+    checks = [{"name": "not frozen", "passed": passed, "detail": ""}]
+    remember(store, CONFIG, settings, "key", {**result, "decision": {"promote": passed, "checks": checks}})
+    monkeypatch.setattr(history, "frozen", lambda uri, name: reason)
+    assert (found(store, settings, monkeypatch, "2") is None) is again
 
 
 def test_a_night_whose_lists_are_gone_or_are_in_another_mlflow_is_run_again(

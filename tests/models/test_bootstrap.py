@@ -27,6 +27,11 @@ def test_both_ways_of_drawing_have_the_same_law() -> None:
     assert many.high == pytest.approx(few.high, abs=0.003)
 
 
+def test_a_mean_of_equal_values_does_not_move() -> None:
+    interval = bootstrap_mean(np.full(500, 0.25), seed=0)
+    assert (interval.low, interval.mean, interval.high) == (0.25, 0.25, 0.25)
+
+
 def test_pairing_sees_what_two_intervals_would_not() -> None:
     rng = np.random.default_rng(0)
     old_U = rng.normal(0, 1, 500)

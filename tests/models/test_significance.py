@@ -46,6 +46,22 @@ def test_who_does_not_differ_says_nothing() -> None:
     assert signed_rank_p(np.append(by_U, np.zeros(500))) == signed_rank_p(by_U)
 
 
+def test_what_only_rounding_parts_is_a_tie() -> None:
+    """The same scores in another order of seeds have another mean, in the last bit; so have 2 / 3 and -2 / 3."""
+    rng = np.random.default_rng(0)
+    by_SU = rng.integers(-4, 7, (3, 200)) / 10
+    exact_U = np.round(by_SU.sum(axis=0) * 10)  # 3 x 10 x the mean, in whole numbers
+    noisy_U = np.array([rng.permutation(by_S).mean() for by_S in by_SU.T])
+    assert len(np.unique(noisy_U)) > len(np.unique(exact_U))  # else nothing is tested
+    assert (noisy_U[exact_U == 0] != 0).any()
+    expected = wilcoxon(exact_U, zero_method="wilcox", method="asymptotic", correction=False).pvalue
+    assert signed_rank_p(noisy_U) == pytest.approx(expected, rel=1e-9)
+    assert signed_rank_p(np.full(50, 0.1 + 0.2 - 0.3)) == 1  # equal models
+    small_U = rng.normal(2, 1, 60) * 1e-9  # what is no noise is told
+    expected = wilcoxon(small_U, zero_method="wilcox", method="asymptotic", correction=False).pvalue
+    assert signed_rank_p(small_U) == pytest.approx(expected, rel=1e-6)
+
+
 def test_students_quantiles_are_those_of_the_table() -> None:
     assert student(0.95, 2) == pytest.approx(2.920, abs=5e-4)
     assert student(0.975, 9) == pytest.approx(2.262, abs=5e-4)

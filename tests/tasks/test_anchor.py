@@ -52,6 +52,7 @@ def test_what_was_never_measured_is_not_compared() -> None:
     assert best([*FALLING, by_hand, became("6", "5", -0.01, 4)]) == "5"
     assert best([*FALLING, became("", "4", None, 5, "by hand"), became("6", "", -0.1, 4)]) == "6"
     assert best([*FALLING, became("", "4", None, 5, "by hand")]) is None
+    assert best([*FALLING, became("6", "5", -0.1, 4)]) == "6"  # nothing says how 5 became champion
 
 
 def test_who_was_rolled_back_from_is_no_anchor() -> None:
@@ -87,10 +88,15 @@ def ref(version: str) -> ChampionRef:
 
 
 def test_a_try_is_a_version_of_the_configuration_beside_the_champion(uri: str) -> None:
-    assert count_tries(uri, ref("1"), "b") == 3  # two before, and tonight's
-    assert count_tries(uri, ref("1"), "a") == 2
-    assert count_tries(uri, ref("2"), "b") == 1
-    assert count_tries(uri, ref("1"), "c") == 1
+    assert count_tries(uri, ref("1"), "b", "tonight") == 3  # two before, and tonight's
+    assert count_tries(uri, ref("1"), "a", "tonight") == 2
+    assert count_tries(uri, ref("2"), "b", "tonight") == 1
+    assert count_tries(uri, ref("1"), "c", "tonight") == 1
+    for key in ("one", "one", "other"):  # the first was cut short, and run again
+        tags = {"configuration": "d", "champion": "1", "judged_key": key}
+        MlflowClient(uri).create_model_version(NAME, "file:///nowhere", tags=tags)
+    assert count_tries(uri, ref("1"), "d", "tonight") == 3
+    assert count_tries(uri, ref("1"), "d", "other") == 2
 
 
 def test_the_anchor_is_found_in_the_history(uri: str) -> None:

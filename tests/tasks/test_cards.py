@@ -112,6 +112,7 @@ def test_a_refusal_says_why_and_what_stays() -> None:
     decision = refused({"name": "enough test users", "passed": True, "detail": "50 users"}, FAILED)
     page = render(facts(night(decision=decision, model=model("bpr_mf"))), [])
     assert "✗ Refused: encore-films version 5" in page
+    assert "Why it was refused" in page
     assert "Version 4 stays the champion." in page
     assert "<li>beats popularity: by -0.01</li>" in page
     assert "<li>enough test users" not in page
@@ -123,7 +124,11 @@ def test_a_version_that_waits_says_what_to_type() -> None:
     page = render(facts(night(decision=refused(FAILED, waits=True), model=model("bpr_mf"))), [])
     assert "Waiting: encore-films version 5" in page
     assert "encore promote 5 --ingest.name=films --reason=..." in page
-    assert "Refused" not in page
+    assert "Why it waits for approval" in page
+    assert "refused" not in page.lower()
+    named = {**model("bpr_mf"), "name": "tonight"}
+    page = render(facts(night(decision=refused(FAILED, waits=True), model=named)), [])
+    assert "encore promote 5 --ingest.name=films --registered_model=tonight --reason=..." in page
 
 
 def test_the_champion_and_the_anchor_stand_beside_the_model_on_their_own_rows() -> None:
@@ -161,7 +166,7 @@ def test_lists_are_compared_beyond_their_accuracy() -> None:
     [
         ({"cold_because": f"nothing to start from {ATTACK}"}, "cold: nothing to start from &lt;script&gt;"),
         (
-            {"from_version": "3", "nights": 2, "new_users": 1200, "new_items": 5},
+            {"from_version": "3", "from_key": "k", "nights": 2, "new_users": 1200, "new_items": 5},
             "warm, from version 3: night 2 since a cold fit; 1,200 new users and 5 new items begin as in a cold one",
         ),
     ],

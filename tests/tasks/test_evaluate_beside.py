@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import log2
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +12,22 @@ import pytest
 
 from models.base import Ragged
 from models.bundle import Bundle, Strangers
+from models.fitting.config import TrainerConfig
 from models.ids import IdMap
+from models.registry import make_config
 from tasks.evaluate.champion import Champion, champion_lists, duel
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.fair import fair_rows, learned_rows
 from tasks.evaluate.logic import evaluate_bundle, fitted_test_rows
 from tasks.evaluate.task import evaluate, evaluate_beside
 from tasks.judging import Judges, judge_lists, make_judges
+from tasks.sample.task import sample
+from tasks.split.config import SplitConfig
+from tasks.split.task import split
 from tasks.store.refs import ChampionRef
 from tasks.store.store import Store
-from tests.factories import make_bundle
+from tasks.train.task import train
+from tests.factories import make_bundle, make_snapshot, tiny_log
 from tests.tasks.judged import TEST, TONIGHT, bundle_of, catalogue, night, rows_of
 
 CUTOFFS = (1, 2, 3)
@@ -115,12 +122,38 @@ def test_items_unknown_to_the_champion_are_last_for_it() -> None:
 
 def test_rows_that_the_champion_was_fitted_on_cannot_judge_it() -> None:
     rows = rows_of(("b", "i2", 1, 2), ("b", "i1", 1, 1), ("c", "i1", -1, 1), ("c", "i3", -1, 3), ("a", "i2", 0, 2))
-    kept = fair_rows(CHAMPION, make_judges(rows, Ragged(np.array([0, 2, 2]), np.array([0, 1], dtype=np.int32)), True))
-    assert sorted(zip(kept["user_id"].to_pylist(), kept["item_id"].to_pylist(), strict=True)) == [
-        ("a", "i2"),
-        ("b", "i1"),
-        ("c", "i3"),
-    ]
+    fair = fair_rows(CHAMPION, make_judges(rows, Ragged(np.array([0, 2, 2]), np.array([0, 1], dtype=np.int32)), True))
+    kept, learned = (
+        sorted(zip(part["user_id"].to_pylist(), part["item_id"].to_pylist(), strict=True))
+        for part in (fair.rows, fair.learned)
+    )
+    assert kept == [("a", "i2"), ("b", "i1"), ("c", "i3")]
+    assert learned == [("b", "i2"), ("c", "i1")]
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_what_the_champion_has_learned_of_the_test_is_in_no_list_by_hand(texts: bool) -> None:
+    def named(*ids: int) -> list[int] | list[str]:
+        return [str(one) for one in ids] if texts else list(ids)
+
+    champion = bundle_of([[1, 2, 9, 8], [1, 2, 9, 8]], [[1], [0, 2]], ["b", "c"], named(1, 2, 7, 9))
+    ours = bundle_of([[9, 8, 1, 2], [1, 2, 9, 3]], [[0, 1], [2]], ["a", "b"], named(0, 1, 2, 3))
+    rows = rows_of(("b", "0", 1, 0), ("c", "9", -1, -1))
+    # b took 1 and 7 after the test began and before the champion was fitted, c took 7; that is new to the catalogue
+    learned = rows_of(("b", "1", 1, 1), ("b", "7", 1, -1), ("c", "7", -1, -1), ("aa", "9", -1, -1), ("zz", "3", -1, 3))
+
+    def lists(keeps_repeats: bool, learned: pa.Table | None) -> tuple[list[list[int]], list[float]]:
+        """The champion's, where 7 and 9, as far as they come up, follow tonight's catalogue of four; and whether the
+        challenger's are hits."""
+        test = make_judges(rows, ours.fitted, keeps_repeats)
+        made = duel(champion, ours, test, catalogue(ours), (2,), learned)
+        items_UK, _ = champion_lists(champion, test, ours.items, 2, learned=learned)
+        assert made.per_user["champion"]["hit_at_2"].tolist() == [0, 1]
+        return items_UK.tolist(), made.per_user["challenger"]["hit_at_2"].tolist()
+
+    assert lists(False, None) == ([[4, 5], [4, 5]], [0, 0])
+    assert lists(False, learned) == ([[4, -1], [4, 2]], [1, 0])  # of b the challenger shows 3 and 0, not 3 and 1
+    assert lists(True, learned) == lists(True, None) == ([[4, 5], [4, 5]], [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -163,6 +196,42 @@ def test_champion_and_challenger_are_scored_on_the_same_rows(store: Store) -> No
     assert manifest["beyond"]["champion"] == manifest["beyond"]["challenger"]
     alone = store.manifest(evaluate.fn(store, samples, trained, EvaluateConfig()).path)
     assert store.manifest(made.path)["test_fingerprint"] != alone["test_fingerprint"] or theirs.num_rows == 30
+
+
+@dataclass
+class Fresher:
+    """A champion that was fitted on these rows, of which some are tonight's test; it notes what its lists leave out."""
+
+    fitted: pa.Table
+    left_out: set[tuple[str, str]] = field(default_factory=set)
+
+    def recommend(
+        self, user_ids: np.ndarray, k: int, *arguments: Any, **more: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        *_, (offsets_U1, ids_S) = arguments
+        users = np.repeat(user_ids.astype(str), np.diff(offsets_U1)).tolist()
+        self.left_out = set(zip(users, ids_S.astype(str).tolist(), strict=True))
+        return np.tile(np.arange(100, 100 + k), (len(user_ids), 1)), np.zeros((len(user_ids), k)), user_ids
+
+    def was_fitted_on(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        known = set(zip(self.fitted["user_id"].to_pylist(), self.fitted["item_id"].to_pylist(), strict=True))
+        return np.array([pair in known for pair in zip(user_ids, item_ids, strict=True)])
+
+
+def test_what_the_champion_was_fitted_on_is_left_out_of_test_and_lists(store: Store) -> None:
+    rows = [(user, 100 + (user + n * n) % 31, 30 * n + user) for n in range(6) for user in range(30)]
+    parts = split.fn(store, make_snapshot(store, tiny_log(*rows)), SplitConfig(protocol="temporal", test_share=1 / 3))
+    samples = sample.fn(store, parts, None)
+    trained = train.fn(store, samples, make_config("popularity"), TrainerConfig())
+    test = store.read(parts.test).select(["user_id", "item_id"])
+    champion = Fresher(test.take(list(range(0, test.num_rows, 3))))
+    made = evaluate_beside.fn(store, samples, trained, champion, REF, EvaluateConfig())
+    judges = pa.parquet.read_table(store.path(f"{made.path}/challenger.parquet"))
+    assert sum(judges["n_relevant"].to_pylist()) == test.num_rows - champion.fitted.num_rows
+    learned = set(zip(champion.fitted["user_id"].to_pylist(), champion.fitted["item_id"].to_pylist(), strict=True))
+    theirs = {pair for pair in learned if pair[0] in judges["user_id"].to_pylist()}
+    assert len(theirs) > 10
+    assert theirs <= champion.left_out
 
 
 class KnowsAll:

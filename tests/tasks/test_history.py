@@ -111,11 +111,20 @@ def test_the_page_of_the_registered_model_names_the_champion_and_keeps_what_peop
     assert str(MlflowClient(uri).get_registered_model(NAME).description).startswith("Champion: nobody since 2026-03-03")
 
 
-def test_a_long_reason_is_cut_so_that_every_database_takes_it(uri: str) -> None:
-    announce(uri, event("1", None, reason="x" * 9000))
-    conclude(uri, event("1", None, reason="x" * 9000))
+@pytest.mark.parametrize("letter", ["x", "ж"])
+def test_a_long_reason_is_cut_so_that_every_database_takes_it(uri: str, letter: str) -> None:
+    announce(uri, event("1", None, reason=letter * 9000))
+    assert len(MlflowClient(uri).get_registered_model(NAME).tags["champion.pending"]) < 5000
+    conclude(uri, event("1", None, reason=letter * 9000))
+    freeze(uri, NAME, letter * 9000)
     assert len(read_history(uri, NAME)[0].reason) == history.MAX_REASON
     assert all(len(value) < 5000 for value in MlflowClient(uri).get_registered_model(NAME).tags.values())
+
+
+def test_a_tag_that_somebody_else_set_is_no_change(uri: str) -> None:
+    MlflowClient(uri).set_registered_model_tag(NAME, "champion.owner", "ann")
+    conclude(uri, event("1", None))
+    assert read_history(uri, NAME) == [replace(event("1", None), number=1)]
 
 
 def test_frozen_until_it_is_lifted(uri: str) -> None:

@@ -51,6 +51,13 @@ def test_each_kind_of_night_has_its_checks() -> None:
         _validate_tag_name(f"check: {name}")  # as which MLflow keeps it
 
 
+def test_the_reason_of_a_promotion_is_the_comparison_that_let_it_out() -> None:
+    reasons = [decide(one, GATE).reason for one in (Candidacy(scores(), (FLOOR,)), night(), night(0.02, same=False))]
+    names = ["beats popularity", "no worse than the champion", "beats the champion"]
+    assert [reason.partition(":")[0] for reason in reasons] == names
+    assert decide(Candidacy(FLOOR, ()), GATE).reason == "not frozen: nobody has frozen it"  # nothing to compare with
+
+
 def test_popularity_itself_is_exempt_from_the_floor() -> None:
     decision = decide(Candidacy(FLOOR, ()), GATE)
     assert list(passed(decision)) == ["has a score", "enough test users", "no test row was fitted", "not frozen"]
@@ -172,6 +179,9 @@ def test_a_lucky_seed_does_not_win() -> None:
     assert failed(by_chance(0.05, -0.05, 0.05)) == {"holds with other seeds"}
     assert failed(by_chance(0.02, 0.018, 0.022)) == set()
     assert failed(by_chance(0.0, 0.02, 0.02)) == {"beats the champion"}  # what goes out is the first
+    close = by_chance(0.007, 0.005, 0.009)
+    assert failed(close) == set()
+    assert failed(replace(close, tries=2)) == {"holds with other seeds"}  # a further try has to show more here, too
 
 
 def test_seeds_are_asked_for_only_where_they_decide() -> None:
@@ -238,6 +248,11 @@ def test_the_lists_stay_within_bounds(figure: str, ok: float, bad: float, check:
             assert failed(night(0.02, same=same, champion=replace(pair, new=lists))) == (set() if well else {check})
 
 
+def test_where_nothing_may_be_lost_equal_lists_are_good_enough() -> None:
+    gate = GateConfig(max_coverage_loss=0, max_popularity_rise=0, min_overlap=0.6, resamples=200)
+    assert failed(night(), gate) == set()
+
+
 def test_cold_users_do_not_pay_for_the_others() -> None:
     lengths_U = np.where(np.arange(N) < 40, 5, 6)  # five items before the test are few, six are not
 
@@ -250,6 +265,10 @@ def test_cold_users_do_not_pay_for_the_others() -> None:
     assert failed(shifted(-allowed - 0.01, 0.05)) == {"cold users"}
     assert failed(shifted(-allowed + 0.01, 0.05)) == set()
     assert failed(shifted(-allowed - 0.01, 0.05, noise=10)) == set()  # not clearly
+    error = float(np.std(0.1 * BASE[:40] + NOISE[:40], ddof=1)) / math.sqrt(40)
+    lost = -allowed - float(NOISE[:40].mean())
+    for errors, well in ((2.0, True), (2.9, False)):  # with 40 users, 99% asks for 2.43 and 95% for 1.68
+        assert failed(shifted(lost - errors * error, 0.05)) == (set() if well else {"cold users"})
     nobody = replace(scores(), lengths_U=np.full(N, 6))
     assert failed(night(champion=Pair(nobody, CHAMPION, 1.0))) == set()
 
@@ -270,6 +289,7 @@ def test_the_gain_is_the_mean_difference_to_the_champion() -> None:
     assert decide(night(0.013), GATE).gain == pytest.approx(0.013)
     assert decide(night(-0.2), GATE).gain == pytest.approx(-0.2)  # of a refused one too
     assert decide(Candidacy(scores(), (FLOOR,)), GATE).gain is None
+    assert decide(night(champion=beside(0.01, other=replace(CHAMPION, test_fingerprint="u"))), GATE).gain is None
 
 
 def test_equal_scores_get_an_equal_decision() -> None:

@@ -91,6 +91,22 @@ def test_every_single_failing_input_refuses(what: str, same: bool) -> None:
     assert decision.gain is None or math.isfinite(decision.gain)
 
 
+@pytest.mark.parametrize("what", ["other test", "fewer users"])
+def test_seeds_that_were_all_judged_on_another_test_are_refused(what: str) -> None:
+    first, second = seeds(0.02, 0.02)
+    elsewhere = Pair(CHANGES[what](first.new), CHANGES[what](first.other), first.overlap)
+    assert elsewhere.same_test
+    assert failed(replace(by_chance(0.02), seeds=(elsewhere, second))) == {"holds with other seeds"}
+    assert failed(replace(by_chance(0.02), seeds=(elsewhere, elsewhere))) == {"holds with other seeds"}
+
+
+def test_who_was_scored_wrongly_is_named() -> None:
+    other = in_pair("champion", CHANGES["nan"], "other")(night())
+    assert "champion has a score" in failed(other)
+    for name, one in (("anchor", night(anchor=beside())), ("seeds", by_chance(0.02, 0.02, 0.02))):
+        assert "same test" in failed(in_pair(name, CHANGES["other test"], "other")(one))
+
+
 def test_no_users_and_too_few_promote_nothing() -> None:
     for n in (0, 19):
         few = Candidacy(scores(0.1, n=n), (scores(-0.1, n=n),))

@@ -78,7 +78,9 @@ def test_runs_can_be_filtered_by_what_became_of_them() -> None:
     assert tags(night(decision=refused()))["decision"] == "refused"
     assert tags(night(decision=refused(waits=True)))["decision"] == "waiting"
     beside = {"champion": {"version": "3", "users": 31}, "anchor": {"version": "1", "users": 30}}
-    told = tags(night(beside=beside, warm={"from_version": "3", "nights": 1, "new_users": 0, "new_items": 0}))
+    told = tags(
+        night(beside=beside, warm={"from_version": "3", "from_key": "k", "nights": 1, "new_users": 0, "new_items": 0})
+    )
     assert (told["beside_champion"], told["beside_anchor"], told["start"]) == ("3", "1", "warm")
     assert tags(night(warm={"cold_because": "scheduled"}))["start"] == "cold"
     assert not {"start", "beside_champion"} & set(tags(night()))

@@ -42,6 +42,9 @@ def test_a_version_is_identical_where_all_that_was_repeated_is() -> None:
     assert not compare(then, {"test/a": 0.5}, ("w", "v"), SAME).is_identical
     assert not compare(then, {"test/a": 0.5, "test/b": 1.0}, ("w", "w"), SAME).is_identical  # the night has no such
     assert not compare(then, {}, ("w", "w"), SAME).is_identical  # nothing was compared
+    lost = compare({**then, "valid/a": 0.3}, {"test/a": 0.5}, ("w", "w"), SAME)  # a figure of its own is gone
+    assert (lost.is_identical, lost.metrics) == (False, (Difference("valid/a", 0.3, None),))
+    assert lost.not_repeated == ("champion/a",)
 
 
 def test_environments_are_told_apart_by_their_smallest_part() -> None:

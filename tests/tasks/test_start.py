@@ -98,7 +98,7 @@ def test_every_so_many_nights_begin_from_nothing(store: Store) -> None:
     assert told[0] == {"cold_because": "there is no champion yet"}
     assert told[3] == {"cold_because": "it is time: trainer.cold_every is 3"}
     assert told[2]["from_version"] == "2"
-    assert start_tags(told[2]) == {"warm_nights": "2", "warm_from": "2"}
+    assert start_tags(told[2]) == {"warm_nights": "2", "warm_from": "2", "warm_key": told[2]["from_key"]}
     assert start_tags(told[3])["cold_because"] == told[3]["cold_because"]
     assert start_tags(None) == {}
 
@@ -134,6 +134,7 @@ def test_each_fit_begins_with_its_counterpart(store: Store) -> None:
     assert weights_hash(new.model.weights()) == weights_hash(known[0])
     assert record["warm"] == {
         "from_version": "1",
+        "from_key": before.key,
         "nights": 1,
         "new_users": int((places["users"] < 0).sum()),
         "new_items": int((places["items"] < 0).sum()),

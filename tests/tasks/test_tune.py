@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from optuna.storages import RDBStorage
 
 from models.search import Choice, Real, Space, Whole
 from tasks.tune.plots import draw_history, draw_slices
@@ -104,6 +105,26 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) 
     assert told(search(tmp_path / "other", 3, seed=8))[1:] != whole[1:3]
 
 
+def test_killed_while_it_takes_up_what_was_killed_it_goes_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its writes in turn."""
+    whole = told(search(tmp_path / "whole", 6))
+    writes = ("set_trial_user_attr", "_create_new_trial", "set_trial_state_values")
+    for place, name in enumerate(writes, start=1):
+        killed = tmp_path / name
+        search(killed, 6, die=[place])
+        with monkeypatch.context() as patch:
+            patch.setattr(RDBStorage, name, kill)
+            with pytest.raises(KeyboardInterrupt):
+                search(killed, 6)
+        assert told(search(killed, 6)) == whole
+
+
+def kill(*args: Any, **kwargs: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_trial_that_kills_its_process_each_time_is_given_up(tmp_path: Path) -> None:
     for _ in range(MOST_TRIES):
         search(tmp_path, 5, die=[2])
@@ -129,6 +150,7 @@ def test_the_best_is_the_first_of_the_best_that_came_to_their_end(tmp_path: Path
         study.tell(study.ask().number, "complete", value)
     asked = study.ask()
     study.report(asked.number, 1, 0.9)
+    study.report(asked.number, 2, 0.7)
     study.tell(asked.number, "pruned")
     assert study.best is not None
     assert (study.best.place, study.best.value) == (1, 0.5)
@@ -153,6 +175,10 @@ def test_trials_that_run_beside_each_other_are_different(tmp_path: Path) -> None
     assert study.begun == 3
     assert not study.is_open(3)
     assert study.tried == []
+    alone, beside = (search(tmp_path / str(workers), 12, workers=workers) for workers in (1, 2))
+    drawn = [[dict(one.ask().params) for _ in range(2)] for one in (alone, beside)]
+    assert drawn[0][0] == drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]  # what is still being tried is known to what is drawn beside it
 
 
 def test_what_matters_is_told_once_there_are_enough_trials(tmp_path: Path) -> None:
@@ -222,6 +248,13 @@ def test_a_process_reports_is_answered_and_goes_on_to_the_next_job() -> None:
         slot.answer(True)
         kind, (third, _) = heard(slot)
         assert (kind, third != other) == (DONE, True)
+        slot.begin(1)
+        assert heard(slot)[0] == STEP
+        psutil.Process(third).kill()  # while it waits for the answer
+        while psutil.Process(third).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        slot.answer(True)
+        assert heard(slot) == (DIED, -signal.SIGKILL)
     assert not psutil.pid_exists(third)
 
 

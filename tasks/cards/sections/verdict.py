@@ -1,5 +1,6 @@
 """What comes first on a night's page: what became of the model, and the figures that say how good it is."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -8,6 +9,7 @@ from tasks.cards.night import FLOOR, NightFacts
 from tasks.cards.numbers import interval, metric, signed
 from tasks.cards.page import banner, tiles
 from tasks.cards.plots import duration
+from tasks.cards.sections.commands import whose
 
 
 def verdict(result: Mapping[str, Any]) -> str:
@@ -27,10 +29,17 @@ def verdict(result: Mapping[str, Any]) -> str:
         for check in decision["checks"]
         if not check["passed"]
     )
-    if decision.get("awaits_approval"):
-        typed = escape(f"encore promote {model['version']} --ingest.name={result['dataset']} --reason=...")
-        return banner("warn", f"Waiting: {version}", f"{escape(stays)} To let it out: <code>{typed}</code>")
+    if decision["awaits_approval"]:
+        typed = shlex.join(["encore", "promote", model["version"], *whose(result), "--reason=..."])
+        return banner("warn", f"Waiting: {version}", f"{escape(stays)} To let it out: <code>{escape(typed)}</code>")
     return banner("bad", f"✗ Refused: {version}", f"{escape(stays)}<ul>{failed}</ul>")
+
+
+def became(decision: Mapping[str, Any]) -> str:
+    """In a few words."""
+    if decision["promote"]:
+        return "was promoted"
+    return "waits for approval" if decision["awaits_approval"] else "was refused"
 
 
 def headline(night: NightFacts) -> str:
