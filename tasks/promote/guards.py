@@ -16,7 +16,8 @@ def has_a_score(scores: Scores, prefix: str = "") -> Check:
 
 def enough_users(scores: Scores, gate: GateConfig, prefix: str = "") -> Check:
     n = len(scores.ndcg_U)
-    return Check(f"{prefix}enough test users", n >= gate.min_users, f"{n} users, {gate.min_users} needed")
+    who = "users with test rows that neither has learned from" if prefix else "users"
+    return Check(f"{prefix}enough test users", n >= gate.min_users, f"{n} {who}, {gate.min_users} needed")
 
 
 def same_test(pairs: list[Pair]) -> Check:
