@@ -108,7 +108,7 @@ def test_both_servers_answer(running: Running) -> None:
 @pytest.mark.slow
 def test_deployments_are_applied_to_the_pool(running: Running) -> None:
     found = running.api("deployments/filter", {})
-    assert {one["name"] for one in found} == {"retrain-nightly", "retrain-manual", "recommend"}
+    assert {one["name"] for one in found} == {"retrain-nightly", "retrain-manual", "recommend", "compare", "tune"}
     assert {one["work_pool_name"] for one in found} == {POOL}
 
 
