@@ -115,11 +115,7 @@ def _old_runs(uri: str, runs: Sequence["TrackedRun"], keep: "Keep", before: date
 
     for run in old_runs(runs, keep, before):
         name = f"{run.name} of {run.begun:%Y-%m-%d}, {run.run_id}"
-        yield Trace("runs", name, "removed", partial(_clear, partial(remove_run, uri, run)), bytes=run.bytes)
-
-
-def _clear(work: "partial[bool]") -> None:
-    work()
+        yield Trace("runs", name, "removed", partial(remove_run, uri, run), bytes=run.bytes)
 
 
 def _published(store: Store, dataset: str) -> str | None:

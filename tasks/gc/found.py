@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from tasks.gc.kept import Keep
 from tasks.store.store import MANIFEST, Store
-from tasks.store.traces import Trace, folders, read_json, remove
-from tasks.tracking.cleaning import size_of
+from tasks.store.traces import Trace, finished_at, folders, read_json, removal
 
 Whose = Callable[[Path], str | None]
 
@@ -26,31 +24,24 @@ def find_old(
         name = f"recommendations/{folder.name}"
         run = folder.name.removeprefix("run=")
         if name != published and not any(run == one or run.startswith(f"{one}-") for one in keep.runs):
-            yield _trace(store, folder)
+            yield removal(store.root, folder)
     for folder in _old(store, "metrics", dataset, before, _made_from):
         if _snapshot(folder) not in keep.snapshots:
-            yield _trace(store, folder)
+            yield removal(store.root, folder)
     for folder in _old(store, "checkpoints", dataset, before, _made_from):
         if folder.name not in keep.keys:
-            yield _trace(store, folder)
+            yield removal(store.root, folder)
     for place in ("prepared", "tuning"):
-        yield from (_trace(store, folder) for folder in _old(store, place, dataset, before, _made_from))
+        yield from (removal(store.root, folder) for folder in _old(store, place, dataset, before, _made_from))
     for folder in folders(store.path(f"staging/{dataset}")):
         content = (read_json(folder / MANIFEST) or {}).get("sha256")
-        if content is not None and content not in taken_in and changed(folder) < before:
-            yield _trace(store, folder)
-
-
-def changed(folder: Path) -> datetime:
-    """When it was finished; of a folder without a manifest, when anything in it was last written."""
-    manifest = folder / MANIFEST
-    paths = [manifest] if manifest.is_file() else [folder, *folder.rglob("*")]
-    return datetime.fromtimestamp(max(path.lstat().st_mtime for path in paths), UTC)
+        if content is not None and content not in taken_in and finished_at(folder) < before:
+            yield removal(store.root, folder)
 
 
 def _old(store: Store, place: str, dataset: str, before: datetime, whose: Whose) -> Iterator[Path]:
     for folder in folders(store.path(place)):
-        if whose(folder) == dataset and changed(folder) < before:
+        if whose(folder) == dataset and finished_at(folder) < before:
             yield folder
 
 
@@ -61,7 +52,7 @@ def _records(
     root = store.path(place)
     for path in sorted(root.glob("*.json")) if root.is_dir() else []:
         if path.stem not in kept and datetime.fromtimestamp(path.stat().st_mtime, UTC) < before and whose(path):
-            yield _trace(store, path)
+            yield removal(store.root, path)
 
 
 def _dataset_of_run(store: Store, dataset: str) -> Callable[[Path], bool]:
@@ -85,8 +76,3 @@ def _snapshot(folder: Path) -> str | None:
 
 def _dataset_of_lists(folder: Path) -> str | None:
     return (read_json(folder / MANIFEST) or {}).get("dataset")
-
-
-def _trace(store: Store, path: Path) -> Trace:
-    name = str(path.relative_to(store.root))
-    return Trace(name.split("/")[0], name, "removed", partial(remove, path), bytes=size_of(path))

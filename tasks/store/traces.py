@@ -5,6 +5,8 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from tasks.store.atomic import TEMPORARY, new_file
 from tasks.store.engine import Engine, literal, parquet, quoted
 from tasks.store.sink import write_blocks
+from tasks.store.store import MANIFEST
 from tasks.store.tables import read_blocks
 
 Numbers = npt.NDArray[np.int64]
@@ -106,3 +109,22 @@ def folders(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(TEMPORARY))
+
+
+def removal(root: Path, path: Path) -> Trace:
+    """That a file or folder below the data folder goes as a whole; its place is the first folder of its path."""
+    name = str(path.relative_to(root))
+    return Trace(name.split("/")[0], name, "removed", partial(remove, path), bytes=size_of(path))
+
+
+def size_of(path: Path) -> int:
+    """Bytes that go with a file or folder: what another name keeps on the disk is not counted."""
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return sum(stat.st_size for stat in (one.lstat() for one in files) if stat.st_nlink == 1)
+
+
+def finished_at(folder: Path) -> datetime:
+    """When a folder was finished; of one without a manifest, when anything in it was last written."""
+    manifest = folder / MANIFEST
+    paths = [manifest] if manifest.is_file() else [folder, *folder.rglob("*")]
+    return datetime.fromtimestamp(max(path.lstat().st_mtime for path in paths), UTC)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -18,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from tasks.store.traces import size_of
 from tasks.tracking.forgetting import Files, Kept, kept_of
 from tasks.tracking.runs import connect, unreachable
 
@@ -101,11 +101,11 @@ def remove_version(tracking_uri: str, name: str, number: str) -> None:
         connect(tracking_uri).delete_model_version(name, number)
 
 
-def remove_run(tracking_uri: str, run: TrackedRun) -> bool:
+def remove_run(tracking_uri: str, run: TrackedRun) -> None:
     """The run and the models that it logged, for good: marked first, then their files, then the rows of the database.
 
-    Returns whether the rows went, too: over a server they stay, marked as deleted, until somebody runs `mlflow gc`
-    there. Doing it twice changes nothing."""
+    Over a server the rows stay, marked as deleted, until somebody runs `mlflow gc` there. Doing it twice changes
+    nothing."""
     client = MlflowClient(tracking_uri)
     store: Any = client._tracking_client.store
     for model in run.models:
@@ -118,11 +118,9 @@ def remove_run(tracking_uri: str, run: TrackedRun) -> bool:
     with unless_gone():
         client.delete_run(run.run_id)
     _remove_files(run.files)
-    if not hasattr(store, "_hard_delete_run"):
-        return False
-    with unless_gone():
-        store._hard_delete_run(run.run_id)
-    return True
+    if hasattr(store, "_hard_delete_run"):
+        with unless_gone():
+            store._hard_delete_run(run.run_id)
 
 
 @contextmanager
@@ -133,12 +131,6 @@ def unless_gone() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise unreachable(error) from error
-
-
-def size_of(folder: Path) -> int:
-    """Bytes that go with a file or folder: what another name keeps on the disk is not counted."""
-    files = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
-    return sum(stat.st_size for stat in (path.lstat() for path in files) if stat.st_nlink == 1)
 
 
 def _remove_files(files: Files) -> None:

@@ -4,12 +4,10 @@ Quarantine stays whole: nothing that came in is lost by tidying up.
 """
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from datetime import datetime
 
 from tasks.store.store import MANIFEST, Store
-from tasks.store.traces import Trace, folders, read_json, remove
+from tasks.store.traces import Trace, finished_at, folders, read_json, removal
 from tasks.validate.lake import snapshot_ref
 from tasks.validate.ledger import read_ledger
 
@@ -24,16 +22,16 @@ def find_spare(store: Store, dataset: str, snapshots: Collection[str], before: d
     needed = {entry.partition for entry in ledger.entries}
     for folder in folders(store.path(f"{root}/snapshots")):
         name = f"{root}/snapshots/{folder.name}"
-        if folder.name in snapshots or name == last or _is_young(folder, before):
+        if folder.name in snapshots or name == last or finished_at(folder) >= before:
             needed |= _partitions(store, name)
         else:
-            yield _trace(store, folder)
+            yield removal(store.root, folder)
     for folder in folders(store.path(f"{root}/checked")):
-        if f"{root}/checked/{folder.name}" != ledger.checked and not _is_young(folder, before):
-            yield _trace(store, folder)
+        if f"{root}/checked/{folder.name}" != ledger.checked and finished_at(folder) < before:
+            yield removal(store.root, folder)
     for folder in folders(store.path(root)):
-        if folder.name not in BESIDE and f"{root}/{folder.name}" not in needed and not _is_young(folder, before):
-            yield _trace(store, folder)
+        if folder.name not in BESIDE and f"{root}/{folder.name}" not in needed and finished_at(folder) < before:
+            yield removal(store.root, folder)
 
 
 def contents_of(store: Store, dataset: str) -> frozenset[str]:
@@ -48,16 +46,3 @@ def _partitions(store: Store, snapshot: str) -> set[str]:
         return set()
     found = snapshot_ref(snapshot, manifest)
     return {part.path.rpartition("/")[0] for part in (*found.interactions, *found.users, *found.items)}
-
-
-def _is_young(folder: Path, before: datetime) -> bool:
-    manifest = folder / MANIFEST
-    stat = (manifest if manifest.is_file() else folder).stat()
-    return datetime.fromtimestamp(stat.st_mtime, UTC) >= before
-
-
-def _trace(store: Store, folder: Path) -> Trace:
-    freed = sum(
-        stat.st_size for stat in (path.stat() for path in folder.rglob("*") if path.is_file()) if stat.st_nlink == 1
-    )
-    return Trace("lake", str(folder.relative_to(store.root)), "removed", partial(remove, folder), bytes=freed)
